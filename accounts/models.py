@@ -1,0 +1,125 @@
+"""Users, API keys with their rate-limit tiers, and the audit trail."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from accounts.choices import SCOPES
+from accounts.querysets import ApiKeyQuerySet, AuditLogQuerySet
+from core.identifiers import uuid7
+
+
+class User(AbstractUser):
+    """A person. Identified by a UUID, so that the audit trail names people without counting them."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+
+    class Meta(AbstractUser.Meta):
+        db_table = "users"
+
+
+class RateLimitTier(models.Model):
+    """How much a key may ask: a token bucket of ``burst`` that refills at ``rate`` per second, and a daily quota.
+
+    An empty rate is no limit; an empty quota is none.
+    """
+
+    name = models.SlugField(primary_key=True, max_length=32)
+    rate = models.FloatField(_("requests per second"), null=True, blank=True)
+    burst = models.PositiveIntegerField(null=True, blank=True)
+    daily_quota = models.PositiveBigIntegerField(null=True, blank=True)
+
+    class Meta:
+        db_table = "rate_limit_tiers"
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="rate_limit_tier_rate_and_burst_together",
+                condition=Q(rate__isnull=True, burst__isnull=True) | Q(rate__gt=0, burst__gt=0),
+                violation_error_message=_("Give both a rate and a burst above zero, or neither."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKey(models.Model):
+    """A robot's or service's credential, ``vla_<public id>_<secret>``; only a keyed hash of the secret is stored."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100)
+    public_id = models.CharField(max_length=16, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)
+    scopes = ArrayField(models.CharField(max_length=32, choices=[(s.value, s.label) for s in SCOPES]))
+    tier = models.ForeignKey(RateLimitTier, on_delete=models.PROTECT, default="standard", related_name="keys")
+    allowed_networks = ArrayField(
+        models.CharField(max_length=49), default=list, blank=True, help_text=_("CIDR; none means anywhere.")
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "api_keys"
+        verbose_name = _("API key")
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="api_key_scopes_known",
+                condition=Q(scopes__contained_by=[s.value for s in SCOPES]) & ~Q(scopes=[]),
+                violation_error_message=_("Give at least one scope, each a known one."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} (vla_{self.public_id}_…)"
+
+
+class AuditLog(models.Model):
+    """One thing that somebody did. Rows are appended, never changed: a trigger sees to it.
+
+    The names of the actor and the resource are kept as text, so that they outlive both.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    action = models.CharField(max_length=64)
+    actor_id = models.UUIDField(null=True, blank=True)
+    actor_name = models.CharField(max_length=150, blank=True)
+    resource_type = models.CharField(max_length=64)
+    resource_id = models.UUIDField(null=True, blank=True)
+    resource_name = models.CharField(max_length=255, blank=True)
+    collection_id = models.UUIDField(null=True, blank=True)
+    changes = models.JSONField(default=dict)
+    ip_address = models.GenericIPAddressField(null=True, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    timestamp = models.DateTimeField()
+    signature = models.BinaryField(
+        max_length=32, help_text=_("HMAC of the row's content under a key that the database does not hold.")
+    )
+    previous_hash = models.BinaryField(max_length=32, help_text=_("Set by the database: the hash of the row before."))
+    hash = models.BinaryField(max_length=32, help_text=_("Set by the database: SHA-256 over this row and the hash before."))
+
+    objects = AuditLogQuerySet.as_manager()
+
+    class Meta:
+        db_table = "audit_logs"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["resource_type", "resource_id", "-id"], name="audit_resource"),
+            models.Index(fields=["actor_id", "-id"], name="audit_actor"),
+            models.Index(fields=["collection_id", "-id"], name="audit_collection"),
+            models.Index(fields=["action", "-id"], name="audit_action"),
+            models.Index(fields=["timestamp"], name="audit_timestamp"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.resource_type} {self.resource_name}".strip()

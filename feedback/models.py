@@ -1,0 +1,201 @@
+"""What people are asked about a robot's actions, what they answer, and what reviewers say of the answers."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import ApiKey
+from collections_app.models import Collection
+from core.identifiers import uuid7
+from feedback.choices import (
+    TYPES_WITH_ACTIONS,
+    FeedbackType,
+    Preferred,
+    ReviewVerdict,
+    TaskReason,
+    TaskState,
+    TaskVerdict,
+)
+from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet, ReviewQuerySet
+from inference.models import InferenceResult
+
+
+class TaskRule(models.Model):
+    """Which results of a collection become tasks."""
+
+    id = models.BigAutoField(primary_key=True)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="task_rules")
+    reason = models.CharField(max_length=16, choices=TaskReason)
+    enabled = models.BooleanField(default=True)
+    sample_rate = models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text=_("The share of matching results that become tasks."),
+    )
+    threshold = models.FloatField(null=True, blank=True, help_text=_("Confidence below, or distance above, which it holds."))
+    overlap = models.PositiveSmallIntegerField(default=1, help_text=_("How many annotators answer each task."))
+    examined_until = models.UUIDField(null=True, editable=False, help_text=_("The last result that the rule has seen."))
+
+    class Meta:
+        db_table = "feedback_task_rules"
+        ordering = ["collection", "reason"]
+        constraints = [
+            models.UniqueConstraint(name="task_rule_once", fields=["collection", "reason"]),
+            models.CheckConstraint(name="task_rule_sample_rate", condition=Q(sample_rate__gte=0, sample_rate__lte=1)),
+            models.CheckConstraint(name="task_rule_overlap", condition=Q(overlap__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_reason_display()} in {self.collection}"
+
+
+class FeedbackTask(models.Model):
+    """A question about one result, held by one annotator at a time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="feedback_tasks")
+    inference_result = models.ForeignKey(
+        InferenceResult, on_delete=models.CASCADE, db_constraint=False, related_name="feedback_tasks"
+    )
+    slot = models.PositiveSmallIntegerField(default=0, help_text=_("Which of the overlapping annotators this is for."))
+    reason = models.CharField(max_length=16, choices=TaskReason)
+    priority = models.FloatField(default=0.0, help_text=_("Higher is asked earlier."))
+    priority_parts = models.JSONField(default=dict, blank=True, help_text=_("What the priority is the sum of."))
+    state = models.CharField(max_length=8, choices=TaskState, default=TaskState.OPEN)
+    assignee = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="feedback_tasks"
+    )
+    assigned_until = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    draft = models.JSONField(null=True, blank=True, help_text=_("What the assignee has entered and not yet submitted."))
+    skip_reason = models.CharField(max_length=200, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = FeedbackTaskQuerySet.as_manager()
+
+    class Meta:
+        db_table = "feedback_tasks"
+        ordering = ["-priority", "id"]
+        constraints = [
+            models.UniqueConstraint(name="feedback_task_once", fields=["inference_result", "slot"]),
+            models.CheckConstraint(name="feedback_task_state_known", condition=Q(state__in=TaskState.values)),
+            models.CheckConstraint(
+                name="feedback_task_assigned_to_somebody",
+                condition=~Q(state=TaskState.ASSIGNED) | Q(assignee__isnull=False, assigned_until__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["collection", "-priority", "id"], name="feedback_task_open", condition=Q(state=TaskState.OPEN)
+            ),
+            models.Index(
+                fields=["collection", "assigned_until"],
+                name="feedback_task_expiring",
+                condition=Q(state=TaskState.ASSIGNED),
+            ),
+            models.Index(fields=["assignee", "state"], name="feedback_task_assignee"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_reason_display()} ({self.state})"
+
+    def get_absolute_url(self) -> str:
+        return reverse("feedback-task", args=[self.pk])
+
+
+class Feedback(models.Model):
+    """One answer, by a person or by a robot's teleoperator, to one result.
+
+    ``human_correction`` has the shape of the chunk that it corrects, in the same units.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="feedback")
+    inference_result = models.ForeignKey(
+        InferenceResult, on_delete=models.CASCADE, db_constraint=False, related_name="feedback"
+    )
+    task = models.ForeignKey(FeedbackTask, null=True, blank=True, on_delete=models.SET_NULL, related_name="answers")
+    feedback_type = models.CharField(max_length=16, choices=FeedbackType)
+    verdict = models.CharField(max_length=8, choices=TaskVerdict, blank=True)
+    human_correction = models.JSONField(null=True, blank=True)
+    rating = models.PositiveSmallIntegerField(null=True, blank=True)
+    preferred = models.CharField(max_length=8, choices=Preferred, blank=True)
+    confidence = models.FloatField(null=True, blank=True)
+    comment = models.TextField(blank=True)
+    annotator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="feedback"
+    )
+    api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="feedback")
+    seconds_spent = models.FloatField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = FeedbackQuerySet.as_manager()
+
+    class Meta:
+        db_table = "feedback"
+        verbose_name_plural = "feedback"
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(name="feedback_type_known", condition=Q(feedback_type__in=FeedbackType.values)),
+            models.CheckConstraint(
+                name="feedback_correction_has_actions",
+                condition=~Q(feedback_type__in=[t.value for t in TYPES_WITH_ACTIONS])
+                | Q(human_correction__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="feedback_rating_in_range", condition=Q(rating__isnull=True) | Q(rating__gte=1, rating__lte=5)
+            ),
+            models.CheckConstraint(
+                name="feedback_confidence_in_range",
+                condition=Q(confidence__isnull=True) | Q(confidence__gte=0, confidence__lte=1),
+            ),
+            models.CheckConstraint(
+                name="feedback_rating_is_given", condition=~Q(feedback_type="rating") | Q(rating__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="feedback_preference_is_given", condition=~Q(feedback_type="preference") | ~Q(preferred="")
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["inference_result"], name="feedback_result"),
+            models.Index(fields=["collection", "-created_at", "-id"], name="feedback_newest"),
+            models.Index(fields=["annotator", "-created_at"], name="feedback_annotator"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_feedback_type_display()} of {self.inference_result_id}"
+
+
+class Review(models.Model):
+    """A reviewer's judgement of one answer."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    feedback = models.ForeignKey(Feedback, on_delete=models.CASCADE, related_name="reviews")
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="reviews"
+    )
+    verdict = models.CharField(max_length=12, choices=ReviewVerdict)
+    comment = models.TextField(blank=True)
+    fixed_actions = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ReviewQuerySet.as_manager()
+
+    class Meta:
+        db_table = "reviews"
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(name="review_verdict_known", condition=Q(verdict__in=ReviewVerdict.values)),
+            models.CheckConstraint(
+                name="review_fix_has_actions", condition=~Q(verdict="fixed") | Q(fixed_actions__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_verdict_display()} by {self.reviewer}"

@@ -1,0 +1,1 @@
+"""Fixtures that every test may use. PostgreSQL and Redis come from tests/services.py."""
