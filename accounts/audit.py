@@ -1,14 +1,16 @@
 """The audit trail: who did what to which thing, when, from where, before and after.
 
 Services call ``record`` in the transaction of the change itself, so that neither exists without the other.
+docs/audit.md says what the chain of entries proves.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +18,14 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import models
+from django.db import connection, models, transaction
 from django.utils import timezone
 
 from accounts.models import AuditLog
 from core.request_ids import current_request_id
+
+# From here on PostgreSQL writes a float as a whole number, which would read back as another value than was signed.
+_LARGEST_PLAIN_FLOAT = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,12 @@ def bind_audit_context(context: AuditContext) -> None:
     _context.set(context)
 
 
+def current_audit_context() -> AuditContext:
+    """The bound context; an empty one outside of a request."""
+    return _context.get() or AuditContext()
+
+
+@transaction.atomic
 def record(
     action: str,
     resource: models.Model,
@@ -50,9 +61,10 @@ def record(
     """Append one entry about ``resource``.
 
     ``action`` is dotted, e.g. ``api_key.revoked``; ``changes`` maps a field to ``[before, after]``. The actor is the
-    bound context's unless ``actor`` (a user or a service) is given; without either it is the system.
+    bound context's unless ``actor`` (a user or a service) is given; without either it is the system. From here to the
+    end of the caller's transaction no other entry can be appended: record last, and keep the transaction short.
     """
-    context = _context.get() or AuditContext()
+    context = current_audit_context()
     if actor is not None:
         name = actor.get_username() if hasattr(actor, "get_username") else getattr(actor, "name", str(actor))
         context = AuditContext(actor.pk, name, context.ip_address)
@@ -66,20 +78,21 @@ def record(
         resource_name=str(resource)[:255],
         collection_id=collection_id or getattr(resource, "collection_id", None),
         changes=_plain(changes or {}),
-        ip_address=context.ip_address,
+        ip_address=_normal_address(context.ip_address),
         request_id=current_request_id(),
         timestamp=timezone.now(),
+        previous_hash=_head(),
+        hash=b"",  # the database's trigger sets it
     )
-    entry.signature = sign(entry)
-    entry.previous_hash = entry.hash = b""  # the database's trigger sets both
+    entry.signature = sign(entry, next(_signing_keys()))
     entry.save(force_insert=True)
     return entry
 
 
-def sign(entry: AuditLog) -> bytes:
-    """HMAC-SHA256 of an entry's content under a key derived from ``SECRET_KEY``, which the database does not hold."""
-    key = hashlib.sha256(b"audit-signature:" + settings.SECRET_KEY.encode()).digest()
+def sign(entry: AuditLog, key: bytes) -> bytes:
+    """HMAC-SHA256 of an entry's content and of the hash before it: its place in the chain."""
     content = [
+        bytes(entry.previous_hash).hex(),
         entry.action,
         str(entry.actor_id or ""),
         entry.actor_name,
@@ -95,14 +108,46 @@ def sign(entry: AuditLog) -> bytes:
     return hmac.digest(key, orjson.dumps(content, option=orjson.OPT_SORT_KEYS), "sha256")
 
 
+def is_signed(entry: AuditLog) -> bool:
+    """Whether the application signed this very entry at this very place, under the secret key or a fallback of it."""
+    return any(hmac.compare_digest(sign(entry, key), bytes(entry.signature)) for key in _signing_keys())
+
+
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The fields whose values differ, as ``{field: [before, after]}``."""
     return {name: [before.get(name), value] for name, value in after.items() if before.get(name) != value}
 
 
+def _signing_keys() -> Iterator[bytes]:
+    """Derived from ``SECRET_KEY``, then from each of ``SECRET_KEY_FALLBACKS``; the database holds none of them."""
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        yield hashlib.sha256(b"audit-signature:" + secret.encode()).digest()
+
+
+def _head() -> bytes:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT audit_log_head()")
+        (head,) = cursor.fetchone()
+    return bytes(head)
+
+
+def _normal_address(address: str | None) -> str | None:
+    return str(ipaddress.ip_address(address)) if address else None
+
+
 def _plain(value: Any) -> Any:
-    """``value`` as JSON keeps it, so that the signature of a stored entry can be computed again."""
-    return orjson.loads(orjson.dumps(value, default=_text, option=orjson.OPT_NON_STR_KEYS))
+    """``value`` as JSON keeps it and PostgreSQL gives it back, so that a signature can be computed again."""
+    return _stable(orjson.loads(orjson.dumps(value, default=_text, option=orjson.OPT_NON_STR_KEYS)))
+
+
+def _stable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _stable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_stable(inner) for inner in value]
+    if isinstance(value, float):
+        return repr(value) if abs(value) >= _LARGEST_PLAIN_FLOAT else value + 0.0  # and no negative zero
+    return value
 
 
 def _text(value: Any) -> str:

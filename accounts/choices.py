@@ -57,3 +57,12 @@ SCOPES: tuple[Permission, ...] = (
 def roles_with(permission: Permission) -> list[Role]:
     """The roles that hold ``permission``."""
     return [role for role, held in ROLE_PERMISSIONS.items() if permission in held]
+
+
+class RevocationReason(models.TextChoices):
+    """Why a family of tokens is over."""
+
+    LOGOUT = "logout", _("Logged out")
+    EVERYWHERE = "everywhere", _("Logged out everywhere")
+    REUSE = "reuse", _("An old refresh token was used again")
+    ACCOUNT = "account", _("The account's password or state changed")

@@ -1,4 +1,4 @@
-"""Users, API keys with their rate-limit tiers, and the audit trail."""
+"""Users and their ways in, API keys with their rate-limit tiers, and the audit trail."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
-from accounts.choices import SCOPES
-from accounts.querysets import ApiKeyQuerySet, AuditLogQuerySet
+from accounts.choices import SCOPES, RevocationReason
+from accounts.querysets import ApiKeyQuerySet, AuditLogQuerySet, TokenFamilyQuerySet
+from accounts.validators import validate_networks
+from core.fields import EncryptedEmailField, EncryptedTextField
 from core.identifiers import uuid7
 
 
@@ -17,9 +20,78 @@ class User(AbstractUser):
     """A person. Identified by a UUID, so that the audit trail names people without counting them."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = EncryptedEmailField(_("email address"), blank=True)
+    sessions_epoch = models.PositiveIntegerField(
+        default=0, editable=False, help_text=_("Raised by 'log out everywhere': sessions of an earlier epoch are over.")
+    )
 
     class Meta(AbstractUser.Meta):
         db_table = "users"
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Django's own, which changes with the password, and with the epoch too."""
+        salt = f"accounts.User.session:{self.sessions_epoch}"
+        return salted_hmac(salt, self.password, secret=secret, algorithm="sha256").hexdigest()
+
+
+class SecondFactor(models.Model):
+    """A person's authenticator app (TOTP, RFC 6238) with recovery codes. Asked for at every log-in once confirmed."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor")
+    secret = EncryptedTextField(help_text=_("Base32, 160 bits."))
+    last_step = models.BigIntegerField(
+        default=0, help_text=_("The time step of the last accepted code: none works twice.")
+    )
+    recovery_hashes = ArrayField(models.CharField(max_length=64), default=list, help_text=_("Unused ones, hashed."))
+    confirmed_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "second_factors"
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user}"
+
+
+class TokenFamily(models.Model):
+    """One log-in of a person's script or dashboard: the chain of refresh tokens that descend from one password.
+
+    Only the newest refresh token works. An older one shown again means that it was stolen, by whoever shows it or from
+    them: the family ends. Redis answers whether a family is over; this table is the truth that it is filled from.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="token_families")
+    refresh_jti = models.CharField(max_length=32, help_text=_("The id of the one refresh token that works."))
+    session_hash = models.CharField(
+        max_length=64, help_text=_("Of the password and the epoch when it began: it ends when either changes.")
+    )
+    ip_address = models.GenericIPAddressField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(help_text=_("When its newest refresh token expires."))
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revocation_reason = models.CharField(max_length=16, choices=RevocationReason, blank=True)
+
+    objects = TokenFamilyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "token_families"
+        verbose_name_plural = _("token families")
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="token_family_revoked_for_a_reason",
+                condition=Q(revoked_at__isnull=True, revocation_reason="")
+                | Q(revoked_at__isnull=False, revocation_reason__in=RevocationReason.values),
+            )
+        ]
+        indexes = [
+            models.Index(fields=["user", "-created_at"], name="token_family_user"),
+            models.Index(fields=["expires_at"], name="token_family_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"tokens of {self.user}"
 
 
 class RateLimitTier(models.Model):
@@ -58,7 +130,11 @@ class ApiKey(models.Model):
     scopes = ArrayField(models.CharField(max_length=32, choices=[(s.value, s.label) for s in SCOPES]))
     tier = models.ForeignKey(RateLimitTier, on_delete=models.PROTECT, default="standard", related_name="keys")
     allowed_networks = ArrayField(
-        models.CharField(max_length=49), default=list, blank=True, help_text=_("CIDR; none means anywhere.")
+        models.CharField(max_length=49),
+        default=list,
+        blank=True,
+        validators=[validate_networks],
+        help_text=_("CIDR; none means anywhere."),
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -106,7 +182,9 @@ class AuditLog(models.Model):
         max_length=32, help_text=_("HMAC of the row's content under a key that the database does not hold.")
     )
     previous_hash = models.BinaryField(max_length=32, help_text=_("Set by the database: the hash of the row before."))
-    hash = models.BinaryField(max_length=32, help_text=_("Set by the database: SHA-256 over this row and the hash before."))
+    hash = models.BinaryField(
+        max_length=32, help_text=_("Set by the database: SHA-256 over this row and the hash before.")
+    )
 
     objects = AuditLogQuerySet.as_manager()
 

@@ -7,13 +7,27 @@ from django.db.models import Q
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from accounts.models import ApiKey, AuditLog
+    pass
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> Self:
         """Neither revoked nor expired."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+
+
+class TokenFamilyQuerySet(models.QuerySet["TokenFamily"]):
+    def alive(self) -> Self:
+        """Neither revoked nor expired."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now())
+
+    def revoked_and_remembered(self) -> Self:
+        """Revoked, and young enough that one of their tokens could still be shown."""
+        return self.filter(revoked_at__isnull=False, expires_at__gt=timezone.now())
+
+    def expired(self) -> Self:
+        """Of which no token can be used or even shown any more."""
+        return self.filter(expires_at__lte=timezone.now())
 
 
 class AuditLogQuerySet(models.QuerySet["AuditLog"]):

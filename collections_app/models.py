@@ -15,6 +15,11 @@ from accounts.choices import Role
 from accounts.models import ApiKey
 from collections_app.choices import DimensionKind, Outcome, SafetyMode
 from collections_app.querysets import CollectionQuerySet, CollectionScopedQuerySet
+from collections_app.validators import (
+    validate_distinct,
+    validate_observation_mapping,
+    validate_same_length,
+)
 from core.identifiers import uuid7
 
 
@@ -38,6 +43,11 @@ class ActionSpace(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        # A form whose own check of a field failed leaves it None.
+        validate_distinct("state_names", self.state_names or [])
+        validate_same_length("state_units", self.state_units or [], self.state_names or [])
 
 
 class ActionDimension(models.Model):
@@ -63,7 +73,9 @@ class ActionDimension(models.Model):
         ordering = ["action_space", "position"]
         constraints = [
             models.UniqueConstraint(
-                name="action_dimension_position", fields=["action_space", "position"], deferrable=models.Deferrable.DEFERRED
+                name="action_dimension_position",
+                fields=["action_space", "position"],
+                deferrable=models.Deferrable.DEFERRED,
             ),
             models.UniqueConstraint(name="action_dimension_name", fields=["action_space", "name"]),
             models.CheckConstraint(
@@ -128,6 +140,10 @@ class Collection(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("collection", args=[self.slug])
+
+    def clean(self) -> None:
+        validate_distinct("cameras", self.cameras or [])
+        validate_observation_mapping(self.observation_mapping, cameras=self.cameras or [])
 
 
 class Membership(models.Model):

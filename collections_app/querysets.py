@@ -10,7 +10,7 @@ from accounts.choices import Permission, roles_with
 from accounts.principals import Principal, Service
 
 if TYPE_CHECKING:
-    from collections_app.models import Collection
+    pass
 
 
 class CollectionQuerySet(models.QuerySet["Collection"]):
@@ -30,6 +30,14 @@ class CollectionQuerySet(models.QuerySet["Collection"]):
             return self
         return self.filter(memberships__user=principal, memberships__role__in=roles_with(permission))
 
+    def visible_to(self, principal: Principal) -> Self:
+        """The collections on which ``principal`` holds any permission: those whose existence is no secret to them."""
+        if isinstance(principal, Service):
+            return self.filter(key_grants__api_key=principal.key_id)
+        if not principal.is_authenticated or not principal.is_active:
+            return self.none()
+        return self if principal.is_superuser else self.filter(memberships__user=principal)
+
 
 class CollectionScopedQuerySet(models.QuerySet[Any]):
     """Rows that belong to a collection; ``collection_path`` is the lookup from the row to it."""
@@ -40,7 +48,7 @@ class CollectionScopedQuerySet(models.QuerySet[Any]):
         """The rows of the collections on which ``principal`` holds ``permission``."""
         from collections_app.models import Collection
 
-        if not isinstance(principal, Service) and principal.is_authenticated and principal.is_superuser:
+        if not isinstance(principal, Service) and principal.is_active and principal.is_superuser:
             return self
         permitted = Collection.objects.restrict(principal, permission).values("pk")
         return self.filter(**{f"{self.collection_path}__in": permitted})

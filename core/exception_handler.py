@@ -23,7 +23,9 @@ def problem_json(error: Exception, context: Mapping[str, Any]) -> Response | Non
     problem = as_problem(error)
     if problem is None:
         logger.exception("request.failed", exc_info=error)
-        problem = Problem(500, "internal_error", "Something went wrong on our side. The request id finds it in our logs.")
+        problem = Problem(
+            500, "internal_error", "Something went wrong on our side. The request id finds it in our logs."
+        )
     headers = problem.all_headers()
     if isinstance(error, exceptions.APIException) and getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]

@@ -1,5 +1,13 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+from django_prometheus.exports import ExportToDjangoView
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from core import views
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("metrics", ExportToDjangoView, name="metrics"),
+    path("objects/<str:token>", views.stored_object, name="object"),
+]

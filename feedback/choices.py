@@ -55,6 +55,25 @@ class TaskReason(models.TextChoices):
     FLAGGED = "flagged", _("Flagged by a person")
 
 
+class SkipReason(models.TextChoices):
+    """Why an annotator passes on a task."""
+
+    IMAGE = "image", _("The image does not show enough")
+    INSTRUCTION = "instruction", _("The instruction is not clear")
+    TOO_HARD = "too_hard", _("I do not know what is right")
+    BROKEN = "broken", _("Something is broken")
+    OTHER = "other", _("Another reason")
+
+
+class ReviewState(models.TextChoices):
+    """Where an answer stands with the reviewers."""
+
+    PENDING = "pending", _("Not reviewed")
+    ACCEPTED = "accepted", _("Accepted")
+    SENT_BACK = "sent_back", _("Sent back")
+    FIXED = "fixed", _("Fixed by a reviewer")
+
+
 class ReviewVerdict(models.TextChoices):
     ACCEPTED = "accepted", _("Accepted")
     SENT_BACK = "sent_back", _("Sent back")

@@ -16,7 +16,9 @@ from feedback.choices import (
     TYPES_WITH_ACTIONS,
     FeedbackType,
     Preferred,
+    ReviewState,
     ReviewVerdict,
+    SkipReason,
     TaskReason,
     TaskState,
     TaskVerdict,
@@ -37,7 +39,9 @@ class TaskRule(models.Model):
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
         help_text=_("The share of matching results that become tasks."),
     )
-    threshold = models.FloatField(null=True, blank=True, help_text=_("Confidence below, or distance above, which it holds."))
+    threshold = models.FloatField(
+        null=True, blank=True, help_text=_("Confidence below, or distance above, which it holds.")
+    )
     overlap = models.PositiveSmallIntegerField(default=1, help_text=_("How many annotators answer each task."))
     examined_until = models.UUIDField(null=True, editable=False, help_text=_("The last result that the rule has seen."))
 
@@ -72,8 +76,6 @@ class FeedbackTask(models.Model):
     )
     assigned_until = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
-    draft = models.JSONField(null=True, blank=True, help_text=_("What the assignee has entered and not yet submitted."))
-    skip_reason = models.CharField(max_length=200, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -109,10 +111,75 @@ class FeedbackTask(models.Model):
         return reverse("feedback-task", args=[self.pk])
 
 
+class Draft(models.Model):
+    """What an annotator has entered for a task and not yet submitted. It outlives the session and the assignment."""
+
+    id = models.BigAutoField(primary_key=True)
+    task = models.ForeignKey(FeedbackTask, on_delete=models.CASCADE, related_name="drafts")
+    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts")
+    content = models.JSONField()
+    saved_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "feedback_drafts"
+        constraints = [models.UniqueConstraint(name="feedback_draft_once", fields=["task", "annotator"])]
+
+    def __str__(self) -> str:
+        return f"Draft of {self.task_id}"
+
+
+class TaskSkip(models.Model):
+    """An annotator passed on a task; it is offered to others, not to them again."""
+
+    id = models.BigAutoField(primary_key=True)
+    task = models.ForeignKey(FeedbackTask, on_delete=models.CASCADE, related_name="skips")
+    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="task_skips")
+    reason = models.CharField(max_length=16, choices=SkipReason)
+    note = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "feedback_task_skips"
+        constraints = [
+            models.UniqueConstraint(name="feedback_task_skip_once", fields=["task", "annotator"]),
+            models.CheckConstraint(name="feedback_task_skip_reason_known", condition=Q(reason__in=SkipReason.values)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_reason_display()}: {self.task_id}"
+
+
+class GoldAnswer(models.Model):
+    """The known answer to a result: tasks about it measure the annotator."""
+
+    id = models.BigAutoField(primary_key=True)
+    inference_result = models.OneToOneField(
+        InferenceResult, on_delete=models.CASCADE, db_constraint=False, related_name="gold_answer"
+    )
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="gold_answers")
+    verdict = models.CharField(max_length=8, choices=TaskVerdict)
+    actions = models.JSONField(null=True, blank=True, help_text=_("The right chunk, where the verdict is to correct."))
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "feedback_gold_answers"
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="gold_answer_correct_has_actions", condition=~Q(verdict="correct") | Q(actions__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_verdict_display()} is right for {self.inference_result_id}"
+
+
 class Feedback(models.Model):
     """One answer, by a person or by a robot's teleoperator, to one result.
 
-    ``human_correction`` has the shape of the chunk that it corrects, in the same units.
+    ``human_correction`` has the shape of the chunk that it corrects, in the same units. A later answer of the same
+    kind by the same annotator replaces an earlier one, which stays with ``current`` false.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -133,6 +200,11 @@ class Feedback(models.Model):
     )
     api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="feedback")
     seconds_spent = models.FloatField(null=True, blank=True)
+    gold_score = models.FloatField(
+        null=True, blank=True, help_text=_("1 agrees with the known answer, 0 contradicts it; empty: none is known.")
+    )
+    current = models.BooleanField(default=True, help_text=_("Not replaced by a later answer of the same annotator."))
+    review_state = models.CharField(max_length=12, choices=ReviewState, default=ReviewState.PENDING)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = FeedbackQuerySet.as_manager()
@@ -161,11 +233,29 @@ class Feedback(models.Model):
             models.CheckConstraint(
                 name="feedback_preference_is_given", condition=~Q(feedback_type="preference") | ~Q(preferred="")
             ),
+            models.CheckConstraint(
+                name="feedback_review_state_known", condition=Q(review_state__in=ReviewState.values)
+            ),
+            models.UniqueConstraint(
+                name="feedback_one_current_of_person",
+                fields=["inference_result", "annotator", "feedback_type"],
+                condition=Q(current=True) & ~Q(feedback_type="comment"),
+            ),
+            models.UniqueConstraint(
+                name="feedback_one_current_of_key",
+                fields=["inference_result", "api_key", "feedback_type"],
+                condition=Q(current=True) & ~Q(feedback_type="comment"),
+            ),
         ]
         indexes = [
             models.Index(fields=["inference_result"], name="feedback_result"),
             models.Index(fields=["collection", "-created_at", "-id"], name="feedback_newest"),
             models.Index(fields=["annotator", "-created_at"], name="feedback_annotator"),
+            models.Index(
+                fields=["collection", "created_at", "id"],
+                name="feedback_to_review",
+                condition=Q(current=True, review_state="pending"),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -177,9 +267,7 @@ class Review(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     feedback = models.ForeignKey(Feedback, on_delete=models.CASCADE, related_name="reviews")
-    reviewer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="reviews"
-    )
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="reviews")
     verdict = models.CharField(max_length=12, choices=ReviewVerdict)
     comment = models.TextField(blank=True)
     fixed_actions = models.JSONField(null=True, blank=True)

@@ -2,32 +2,64 @@ from __future__ import annotations
 
 from typing import Self
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.models import User
 from collections_app.querysets import CollectionScopedQuerySet
-from feedback.choices import TaskState
+from feedback.choices import ReviewState, ReviewVerdict, TaskState
 
 
 class FeedbackTaskQuerySet(CollectionScopedQuerySet):
-    def available(self) -> Self:
-        """Open, or assigned to somebody whose time is over."""
-        return self.filter(
-            Q(state=TaskState.OPEN) | Q(state=TaskState.ASSIGNED, assigned_until__lt=timezone.now())
-        )
+    def open(self) -> Self:
+        return self.filter(state=TaskState.OPEN)
+
+    def expired(self) -> Self:
+        """Assigned to somebody whose time is over."""
+        return self.filter(state=TaskState.ASSIGNED, assigned_until__lt=timezone.now())
 
     def held_by(self, user: User) -> Self:
         return self.filter(state=TaskState.ASSIGNED, assignee=user, assigned_until__gte=timezone.now())
+
+    def not_seen_by(self, user: User) -> Self:
+        """Without the tasks that ``user`` skipped and those about results that they hold or have answered."""
+        from feedback.models import FeedbackTask, TaskSkip
+
+        mine = FeedbackTask.objects.filter(
+            inference_result=OuterRef("inference_result"),
+            assignee=user,
+            state__in=(TaskState.ASSIGNED, TaskState.DONE),
+        )
+        return self.exclude(Exists(TaskSkip.objects.filter(task=OuterRef("pk"), annotator=user))).exclude(Exists(mine))
 
     def most_useful_first(self) -> Self:
         return self.order_by(F("priority").desc(), "id")
 
 
 class FeedbackQuerySet(CollectionScopedQuerySet):
+    def current(self) -> Self:
+        """Without answers that their annotator has replaced."""
+        return self.filter(current=True)
+
+    def usable(self) -> Self:
+        """Current and not sent back: what may be trained on."""
+        return self.current().exclude(review_state=ReviewState.SENT_BACK)
+
+    def reviewable_by(self, user: User) -> Self:
+        """Current answers of other people that no reviewer has seen; nobody reviews themselves."""
+        return self.current().filter(review_state=ReviewState.PENDING).exclude(annotator=user)
+
     def corrections(self) -> Self:
         """Those that carry a chunk of the human's own."""
         return self.filter(human_correction__isnull=False)
+
+    def with_final_actions(self) -> Self:
+        """Annotate ``final_actions``: the reviewer's fix where there is one, the annotator's chunk otherwise."""
+        from feedback.models import Review
+
+        fix = Review.objects.filter(feedback=OuterRef("pk"), verdict=ReviewVerdict.FIXED).order_by("-created_at")
+        return self.annotate(final_actions=Coalesce(Subquery(fix.values("fixed_actions")[:1]), "human_correction"))
 
 
 class ReviewQuerySet(CollectionScopedQuerySet):

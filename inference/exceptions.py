@@ -21,3 +21,11 @@ class AcceleratorOutOfMemoryError(PolicyError):
 
 class PolicyOutputError(PolicyError):
     """A policy returned something that is not a chunk: wrong count, wrong shape, NaN or infinity."""
+
+
+class ImageRefusedError(ValueError):
+    """Not an image that is understood, or a damaged one."""
+
+
+class ImageTooLargeError(ImageRefusedError):
+    """More pixels than allowed."""

@@ -24,7 +24,9 @@ class PolicyVersion(models.Model):
     checkpoint_sha256 = models.CharField(max_length=64, blank=True)
     state = models.CharField(max_length=16, choices=VersionState, default=VersionState.REGISTERED, editable=False)
     state_detail = models.TextField(blank=True, editable=False)
-    info = models.JSONField(default=dict, blank=True, editable=False, help_text=_("What the loaded policy said of itself."))
+    info = models.JSONField(
+        default=dict, blank=True, editable=False, help_text=_("What the loaded policy said of itself.")
+    )
     description = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     retired_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -128,7 +130,9 @@ class InferenceResult(models.Model):
         db_table = "inference_results"
         ordering = ["-created_at", "-id"]
         constraints = [
-            models.CheckConstraint(name="inference_result_verdict_known", condition=Q(safety_verdict__in=Verdict.values)),
+            models.CheckConstraint(
+                name="inference_result_verdict_known", condition=Q(safety_verdict__in=Verdict.values)
+            ),
             models.CheckConstraint(
                 name="inference_result_score_in_range", condition=Q(safety_score__gte=0, safety_score__lte=1)
             ),

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from inference import frames, views
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("live/", views.live_index, name="live-index"),
+    path("live/<slug:slug>/", views.live, name="live"),
+    path("live/<slug:slug>/frames/<uuid:request_id>/<slug:camera>", frames.live_frame, name="live-frame"),
+]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from pgvector.django import HnswIndex, VectorField
 
-from collections_app.models import Collection
+from collections_app.models import Collection, Episode, Robot
 from core.identifiers import uuid7
-from inference.models import InferenceResult
+from inference.choices import Verdict
+from inference.models import InferenceResult, PolicyVersion
 from pipeline.choices import EmbeddingSource, ExportFormat, JobState, ObjectKind, RetentionAction, Stage
 from pipeline.querysets import (
     EmbeddingQuerySet,
     ExportQuerySet,
     PipelineRunQuerySet,
     QuarantinedRecordQuerySet,
+    RunShardQuerySet,
     StoredObjectQuerySet,
 )
 
@@ -36,6 +39,7 @@ class PipelineRun(models.Model):
     records_in = models.PositiveBigIntegerField(default=0)
     records_out = models.PositiveBigIntegerField(default=0)
     records_quarantined = models.PositiveBigIntegerField(default=0)
+    options = models.JSONField(default=dict, blank=True, help_text=_("What was asked for beyond the window."))
     report = models.JSONField(default=dict, blank=True, help_text=_("What was found, by type; never a value."))
     error = models.TextField(blank=True)
     trigger = models.CharField(max_length=32, default="manual")
@@ -85,6 +89,41 @@ class StageRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_stage_display()} ({self.state})"
+
+
+class RunShard(models.Model):
+    """A part of a run that one worker does at a time: whole episodes, or a stretch of time where there are none.
+
+    The ledger that makes a run resumable: a shard's records, name and bytes follow from its row and the data alone, so
+    that doing it twice changes nothing.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(PipelineRun, on_delete=models.CASCADE, related_name="shards")
+    number = models.PositiveIntegerField()
+    first_episode = models.UUIDField(null=True, help_text=_("Empty: records without an episode."))
+    last_episode = models.UUIDField(null=True)
+    created_from = models.DateTimeField()
+    created_to = models.DateTimeField()
+    records = models.PositiveIntegerField(help_text=_("As counted when the run was planned."))
+    state = models.CharField(max_length=12, choices=JobState, default=JobState.QUEUED)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    stage_counts = models.JSONField(default=dict, help_text=_("Per stage: in, out, seconds, and what it counted."))
+    file = models.JSONField(default=dict, help_text=_("Key, bytes, SHA-256 and records of the shard's Parquet file."))
+    error = models.TextField(blank=True)
+
+    objects = RunShardQuerySet.as_manager()
+
+    class Meta:
+        db_table = "pipeline_run_shards"
+        ordering = ["run", "number"]
+        constraints = [
+            models.UniqueConstraint(name="run_shard_once", fields=["run", "number"]),
+            models.CheckConstraint(name="run_shard_state_known", condition=Q(state__in=JobState.values)),
+        ]
+
+    def __str__(self) -> str:
+        return f"Shard {self.number} ({self.state})"
 
 
 class QuarantinedRecord(models.Model):
@@ -160,6 +199,7 @@ class Export(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = ExportQuerySet.as_manager()
@@ -202,13 +242,31 @@ class RetentionRule(models.Model):
 
 
 class Embedding(models.Model):
-    """The meaning of a text as a unit vector; ``source_id`` is the result's or feedback's id."""
+    """The meaning of a text as a unit vector; ``source_id`` is the result's or feedback's id.
+
+    The steps of an episode repeat one instruction: it is embedded once an episode, for the first result that had it.
+    What searches filter by is kept in the row, so that a filter is applied while the vector index is scanned.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="embeddings")
     source_kind = models.CharField(max_length=12, choices=EmbeddingSource)
     source_id = models.UUIDField()
-    text = models.TextField()
+    inference_result = models.ForeignKey(
+        InferenceResult, null=True, on_delete=models.CASCADE, db_constraint=False, related_name="embeddings"
+    )
+    episode = models.ForeignKey(Episode, null=True, on_delete=models.CASCADE, related_name="embeddings")
+    robot = models.ForeignKey(Robot, null=True, on_delete=models.SET_NULL, related_name="embeddings")
+    policy_version = models.ForeignKey(
+        PolicyVersion, null=True, on_delete=models.SET_NULL, related_name="embeddings", db_index=False
+    )
+    safety_verdict = models.CharField(max_length=8, choices=Verdict, blank=True)
+    occurred_at = models.DateTimeField(help_text=_("When the source was made."))
+    text = models.TextField(help_text=_("Anonymised."))
+    text_sha256 = models.CharField(max_length=64)
+    search_vector = models.GeneratedField(
+        expression=SearchVector("text", config="english"), output_field=SearchVectorField(), db_persist=True
+    )
     embedding = VectorField(dimensions=EMBEDDING_DIMENSIONS)
     model_name = models.CharField(max_length=100)
     model_revision = models.CharField(max_length=64)
@@ -224,6 +282,11 @@ class Embedding(models.Model):
             models.UniqueConstraint(
                 name="embedding_once", fields=["source_id", "source_kind", "model_name", "model_revision"]
             ),
+            models.UniqueConstraint(
+                name="embedding_text_once_an_episode",
+                fields=["episode", "text_sha256", "model_name", "model_revision"],
+                condition=Q(source_kind=EmbeddingSource.RESULT, episode__isnull=False),
+            ),
             models.CheckConstraint(name="embedding_source_known", condition=Q(source_kind__in=EmbeddingSource.values)),
         ]
         indexes = [
@@ -235,7 +298,9 @@ class Embedding(models.Model):
                 opclasses=["vector_cosine_ops"],
             ),
             models.Index(fields=["collection", "-created_at"], name="embedding_newest"),
+            models.Index(fields=["text_sha256"], name="embedding_text"),
             GinIndex(fields=["metadata"], name="embedding_metadata", opclasses=["jsonb_path_ops"]),
+            GinIndex(fields=["search_vector"], name="embedding_words"),
         ]
 
     def __str__(self) -> str:

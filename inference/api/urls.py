@@ -1,5 +1,11 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from inference.api.views import InferenceResultViewSet, PolicyVersionViewSet
+
+router = SimpleRouter(trailing_slash=False)
+router.register("inference", InferenceResultViewSet, basename="inference")
+router.register("models", PolicyVersionViewSet, basename="model")
+
+urlpatterns = router.urls

@@ -15,16 +15,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from inference.demo_robot import expert
 from inference.demo_robot.description import CAMERAS, CUBE_COLORS, HORIZON, INSTRUCTION_TEMPLATES
-from inference.demo_robot.scene import PickScene, SceneState
-from inference.policies.base import FloatArray, ImageArray, Observation, Policy
+from inference.demo_robot.pictures import as_served
+from inference.demo_robot.scene import PickScene, SceneState, Vector
+from inference.policies.base import FloatArray, ImageArray
 from inference.policies.compact.dataset import Demonstrations
 
 FRAMES_PER_SHARD = 250
-_MAX_STEPS = 32
+_MAX_STEPS = 60
 _NEAR_A_CUBE = 0.06
 _HELD_OPENING = 0.06
 
@@ -35,7 +35,7 @@ class Disturbance:
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
         self._tremble = generator.choice([0.0, 0.004, 0.01])
-        self._push = np.zeros(3)
+        self._push: Vector = np.zeros(3)
         self._push_steps = 0
 
     def disturb(self, action: FloatArray) -> FloatArray:
@@ -53,12 +53,8 @@ class Disturbance:
         return disturbed
 
 
-def record(*, frames: int, seed: int, image_size: tuple[int, int], driver: Policy | None = None) -> Demonstrations:
-    """Run episodes until ``frames`` frames are recorded.
-
-    With ``driver``, that policy moves the arm in half of the episodes and the expert only says what it should have
-    done (DAgger: Ross et al., 2011).
-    """
+def record(*, frames: int, seed: int, image_size: tuple[int, int]) -> Demonstrations:
+    """Run episodes until at least ``frames`` frames are recorded; ``image_size`` is that of the policy's input."""
     generator = np.random.default_rng(seed)
     images: dict[str, list[ImageArray]] = {camera: [] for camera in CAMERAS}
     states: list[FloatArray] = []
@@ -69,29 +65,19 @@ def record(*, frames: int, seed: int, image_size: tuple[int, int], driver: Polic
         while len(states) < frames:
             scene.reset(scatter_hand=bool(generator.random() < 0.6))
             disturbance = Disturbance(generator)
-            driven = driver is not None and generator.random() < 0.5
-            pending: list[FloatArray] = []
             steps_lifted = 0
             for step in range(_MAX_STEPS):
                 truth = scene.truth()
                 # Far from the cubes one frame is much like the next.
-                if driven and not pending or not driven and (step % 2 == 0 or _is_near_a_cube(truth)):
-                    observed = {camera: _shrink(picture, image_size) for camera, picture in scene.images().items()}
-                    for camera, picture in observed.items():
-                        images[camera].append(picture)
+                if step % 3 == 0 or _is_near_a_cube(truth):
+                    for camera, picture in scene.images().items():
+                        images[camera].append(as_served(picture, image_size))
                     for color in _labelled_colors(truth, scene.target_color):
                         frame_of.append(len(states))
-                        instructions.append(_instruction(generator, color))
+                        instructions.append(str(generator.choice(INSTRUCTION_TEMPLATES)).format(color=color))
                         actions.append(expert.plan(truth, color, HORIZON))
                     states.append(scene.state())
-                    if driven and driver is not None:
-                        observation = Observation(observed, states[-1], _instruction(generator, scene.target_color))
-                        [chunk] = driver.infer([observation])
-                        pending = list(chunk.actions[: generator.integers(1, HORIZON // 2 + 1)])
-                if driven:
-                    scene.apply(pending.pop(0))
-                else:
-                    scene.apply(disturbance.disturb(expert.plan(truth, scene.target_color, 1)[0]))
+                scene.apply(disturbance.disturb(expert.plan(truth, scene.target_color, 1)[0]))
                 steps_lifted += scene.is_lifted()
                 if steps_lifted == 3:
                     break
@@ -113,32 +99,12 @@ def _labelled_colors(truth: SceneState, target_color: str) -> Sequence[str]:
     return CUBE_COLORS if truth.gripper_opening > _HELD_OPENING else (target_color,)
 
 
-def _instruction(generator: np.random.Generator, color: str) -> str:
-    return str(generator.choice(INSTRUCTION_TEMPLATES)).format(color=color)
-
-
-def _shrink(picture: ImageArray, size: tuple[int, int]) -> ImageArray:
-    height, width = size
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
-
-
-def _record_shard(out: Path, seed: int, image_size: tuple[int, int], checkpoint: Path | None) -> int:
+def record_shard(out: Path, seed: int, image_size: tuple[int, int]) -> int:
+    """Record ``FRAMES_PER_SHARD`` frames into a file of their own, unless it exists; returns its number, the seed."""
     path = out / f"shard_{seed:06d}.npz"
     if not path.exists():
-        driver = _load_driver(checkpoint) if checkpoint else None
-        record(frames=FRAMES_PER_SHARD, seed=seed, image_size=image_size, driver=driver).save(path)
+        record(frames=FRAMES_PER_SHARD, seed=seed, image_size=image_size).save(path)
     return seed
-
-
-def _load_driver(checkpoint: Path) -> Policy:
-    import torch
-
-    from inference.policies.compact.policy import CompactPolicy
-
-    torch.set_num_threads(1)
-    policy = CompactPolicy.from_options({"checkpoint": str(checkpoint), "device": "cpu"})
-    policy.load()
-    return policy
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -149,14 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="number of the first shard")
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--checkpoint", type=Path, help="a policy that drives half of the episodes (DAgger)")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = range(options.seed, options.seed + -(-options.frames // FRAMES_PER_SHARD))
     size = (options.image_size, options.image_size)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-        for future in [pool.submit(_record_shard, options.out, seed, size, options.checkpoint) for seed in seeds]:
+        for future in [pool.submit(record_shard, options.out, seed, size) for seed in seeds]:
             print(f"shard {future.result()} is recorded", flush=True)  # noqa: T201
 
 

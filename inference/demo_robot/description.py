@@ -74,5 +74,5 @@ INSTRUCTIONS: tuple[str, ...] = tuple(
     template.format(color=color) for template in INSTRUCTION_TEMPLATES for color in CUBE_COLORS
 )
 
-MAX_STEPS_PER_EPISODE = 80
+MAX_STEPS_PER_EPISODE = 100
 """An attempt that has not lifted its cube after this many control steps has failed."""

@@ -2,7 +2,7 @@
 
 It has no memory: the same scene gives the same plan. So every state that a policy gets itself into can be labelled
 with what the expert would have done from there, which is what recovering from mistakes is learnt from
-(Ross et al., 2011, DAgger; Laskey et al., 2017, DART).
+(Laskey et al., 2017, DART).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from inference.demo_robot.scene import CUBE_SIZE, FloatArray, SceneState, Vector
 OPEN = 0.08
 CLOSED = 0.0
 
-_MAX_STEP = 0.025
+_MAX_STEP = 0.015
 _HOVER_HEIGHT = 0.10
-_LIFT_HEIGHT = 0.18
+_LIFT_HEIGHT = 0.20
 _FUNNEL_RADIUS = 0.008
 _FUNNEL_SLOPE = 4.0
 _GRASP_RADIUS = 0.012

@@ -24,7 +24,7 @@ Vector = npt.NDArray[np.float64]
 
 CUBE_SIZE = 0.04
 CUBE_MASS_KG = 0.2
-LIFTED_HEIGHT = 0.12
+LIFTED_HEIGHT = 0.15
 PHYSICS_RATE_HZ = 500.0
 
 _CUBE_RGBA: Mapping[str, tuple[float, float, float, float]] = {
@@ -55,7 +55,7 @@ class SceneState:
     cubes: Mapping[str, Vector]
 
 
-class MetricPanda(Panda):  # type: ignore[misc]
+class MetricPanda(Panda):
     """The arm with its commands in metres: displacement of the hand, and the gripper's opening as an absolute value."""
 
     def set_action(self, action: npt.NDArray[np.floating]) -> None:
@@ -78,7 +78,7 @@ class MetricPanda(Panda):  # type: ignore[misc]
         return np.concatenate((arm, [opening / 2, opening / 2]))
 
 
-class ColoredCubes(Task):  # type: ignore[misc]
+class ColoredCubes(Task):
     """Cubes of different colours at random places; the goal is to have the one of ``target_color`` in the air."""
 
     def __init__(self, sim: PyBullet, generator: np.random.Generator) -> None:
@@ -131,17 +131,15 @@ class ColoredCubes(Task):  # type: ignore[misc]
         """The target cube's centre."""
         return self.position(self.target_color)
 
-    def is_success(
-        self, achieved_goal: Vector, desired_goal: Vector, info: Mapping[str, Any] | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def is_success(self, achieved_goal: Vector, desired_goal: Vector) -> npt.NDArray[np.bool_]:
         """Whether the target cube is as high as the goal, wherever over the table."""
         return np.asarray(achieved_goal[..., 2] >= desired_goal[..., 2])
 
     def compute_reward(
-        self, achieved_goal: Vector, desired_goal: Vector, info: Mapping[str, Any] | None = None
+        self, achieved_goal: Vector, desired_goal: Vector, _info: Mapping[str, Any] | None = None
     ) -> npt.NDArray[np.float32]:
         """0 on success and -1 before, as panda-gym's sparse rewards are."""
-        return self.is_success(achieved_goal, desired_goal, info).astype(np.float32) - np.float32(1)
+        return self.is_success(achieved_goal, desired_goal).astype(np.float32) - np.float32(1)
 
 
 class PickScene:

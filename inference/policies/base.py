@@ -65,6 +65,8 @@ class Policy(ABC):
     """A vision-language-action policy. Subclasses are built by ``from_options`` and used by exactly one thread."""
 
     backend: ClassVar[str]
+    # Whether options describe the collection's shape (cameras, state, actions, horizon) instead of a checkpoint's own.
+    follows_collection: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

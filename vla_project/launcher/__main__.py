@@ -1,4 +1,4 @@
-"""The command line: `python -m vla_project.launcher run|services|status`."""
+"""The command line: `python -m vla_project.launcher run|services|secrets|status`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ import sys
 from vla_project.launcher.environment import LaunchOptions
 from vla_project.launcher.exceptions import LauncherError
 from vla_project.launcher.run import project_folder, run_services, run_system
+from vla_project.launcher.run_env import write_run_env
 from vla_project.launcher.status import print_status
+from vla_project.launcher.var_dir import locked
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m vla_project.launcher", description="Run the system on one machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_project.launcher", description="Run the system on this machine"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="everything, until Ctrl-C")
     commands.add_parser("services", help="PostgreSQL and Redis only, until Ctrl-C")
+    commands.add_parser("secrets", help="make the secrets and VAR_DIR/run.env, and start nothing (containers)")
     commands.add_parser("status", help="whether it runs and is ready")
     command = parser.parse_args().command
     try:
@@ -25,8 +30,11 @@ def main() -> int:
             return 0 if print_status(options) else 1
         if command == "run":
             run_system(options)
-        else:
+        elif command == "services":
             run_services(options)
+        else:
+            with locked(options.var_dir):
+                write_run_env(options, {})
     except LauncherError as error:
         sys.stderr.write(f"\n{error}\n")
         return 1

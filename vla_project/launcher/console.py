@@ -17,13 +17,13 @@ class Console:
     def __init__(self, names: list[str], stream: TextIO = sys.stdout) -> None:
         self._stream = stream
         self._width = max(map(len, names), default=0)
-        self._colour = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
+        self._colour = {name: f"\x1b[{_COLOURS[index % len(_COLOURS)]}m" for index, name in enumerate(names)}
         self._is_terminal = stream.isatty()
 
     def line(self, name: str, text: str) -> None:
         """A line that process ``name`` wrote."""
         prefix = f"{name:<{self._width}} |"
-        self._write(f"{self._painted(prefix, f'\x1b[{self._colour.get(name, 37)}m')} {text}")
+        self._write(f"{self._painted(prefix, self._colour.get(name, ''))} {text}")
 
     def say(self, text: str) -> None:
         """A message of the launcher itself."""

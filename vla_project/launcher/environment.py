@@ -45,7 +45,7 @@ class LaunchOptions:
     @property
     def base_url(self) -> str:
         """Where a browser on this machine finds the system."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         return f"http://{host}:{self.port}"
 
 

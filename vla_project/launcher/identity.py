@@ -61,7 +61,7 @@ def popen_options(identity: Identity | None, death_signal: signal.Signals) -> di
 
 
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    """Ask Linux for ``death_signal`` at the parent's death; runs in the child after the change of user, which clears it."""
+    """A function for the child, to run after its change of user, which clears what it asks Linux for."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)

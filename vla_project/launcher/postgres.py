@@ -96,6 +96,8 @@ class EmbeddedPostgres(EmbeddedService):
     def _create_cluster(self) -> None:
         """Make a complete cluster beside ``data`` and rename it, so that a half-made one never looks finished."""
         self._make_folder()
+        for leftover in self.folder.glob("unfinished.*"):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         password = secrets.token_urlsafe(24)
         cluster = Path(tempfile.mkdtemp(prefix="unfinished.", dir=self.folder))
         first_password = cluster.with_suffix(".password")
@@ -107,16 +109,16 @@ class EmbeddedPostgres(EmbeddedService):
             self._run(
                 "initdb", "-D", str(cluster), "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8",
                 "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256",
-                f"--pwfile={first_password}",
+                f"--pwfile={first_password}", *(["--no-sync"] if self._settings.get("fsync") == "off" else []),
             )  # fmt: skip
-            self._run("postgres", "--single", "-c", "exit_on_error=on", "-D", str(cluster), "template1", stdin="\n".join(
-                [
-                    f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{password}'",
-                    f"GRANT pg_monitor TO {ROLE}",
-                    *(f"CREATE EXTENSION {extension}" for extension in EXTENSIONS),
-                    f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
-                ]
-            ))  # fmt: skip
+            statements = [
+                f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{password}'",
+                f"GRANT pg_monitor TO {ROLE}",
+                *(f"CREATE EXTENSION {extension}" for extension in EXTENSIONS),
+                f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
+            ]
+            single_user = ("postgres", "--single", "-c", "exit_on_error=on", "-D", str(cluster), "template1")
+            self._run(*single_user, stdin="\n".join(statements))
             write_private(self._password_file, password)
             cluster.rename(self._data)
         except BaseException:
@@ -143,13 +145,14 @@ class EmbeddedPostgres(EmbeddedService):
         options: dict[str, Any] = {}
         if self.identity is not None:
             options = {"user": self.identity.uid, "group": self.identity.gid, "extra_groups": []}
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [self._programs / program, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
             cwd="/",
+            start_new_session=True,  # Ctrl-C is for the launcher, which lets this finish
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
             **options,
         )

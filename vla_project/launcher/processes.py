@@ -10,12 +10,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from vla_project.launcher.identity import Identity
 from vla_project.launcher.service import EmbeddedService
-
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class RestartPolicy:
         """The pause before the next start, after so many short lives in a row (at least one)."""
         if short_lives >= self.deaths:
             return self.resting_delay
-        return min(self.first_delay * 2 ** (short_lives - 1), self.longest_delay)
+        return min(self.first_delay * 2.0 ** (short_lives - 1), self.longest_delay)
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class ProcessSpec:
     argv: tuple[str, ...]
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
-    environment: Mapping[str, str] = NOTHING
+    environment: Mapping[str, str] = field(default_factory=dict)
     after_ready: bool = False
     identity: Identity | None = None
     log_file: Path | None = None

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from vla_project.launcher.binaries import valkey_server
 from vla_project.launcher.private_file import write_private
@@ -65,7 +67,12 @@ class EmbeddedRedis(EmbeddedService):
         return [str(valkey_server(self.identity, self._copies)), str(self._configuration)]
 
     def is_ready(self) -> bool:
-        client = redis.Redis.from_url(self.url, socket_connect_timeout=2, socket_timeout=2)
+        client = redis.Redis.from_url(
+            self.url,
+            socket_connect_timeout=2,
+            socket_timeout=2,
+            retry=Retry(NoBackoff(), retries=0),  # by default a refused connection costs seconds
+        )
         try:
             return bool(client.ping())  # refused while the append-only file is being read
         except redis.RedisError:

@@ -11,24 +11,21 @@ from pathlib import Path
 
 from vla_project.launcher.announcement import announcement
 from vla_project.launcher.console import Console
-from vla_project.launcher.environment import LaunchOptions, as_env_file
+from vla_project.launcher.environment import LaunchOptions
 from vla_project.launcher.exceptions import LauncherError
-from vla_project.launcher.generated_secrets import generated_secrets
 from vla_project.launcher.identity import service_identity
 from vla_project.launcher.ports import is_free, remembered_port
 from vla_project.launcher.postgres import EmbeddedPostgres
-from vla_project.launcher.private_file import write_private
 from vla_project.launcher.processes import ProcessSpec, service_process, system_processes
 from vla_project.launcher.readiness import readiness, until_answering, until_ready
 from vla_project.launcher.redis import EmbeddedRedis
+from vla_project.launcher.run_env import write_run_env
 from vla_project.launcher.service import EmbeddedService
 from vla_project.launcher.supervisor import Supervisor
 from vla_project.launcher.var_dir import locked, services_folder
 
 # When the system is not ready by then, we say what is missing and start the rest.
 PATIENCE_SECONDS = 60.0
-# Settings that `manage.py` beside us must share, where they were given.
-_SHARED = ("S3_ENDPOINT_URL", "S3_BUCKET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DEMO", "HOST")
 
 
 def run_system(options: LaunchOptions) -> None:
@@ -40,7 +37,7 @@ def run_system(options: LaunchOptions) -> None:
     with locked(options.var_dir) as lock:
         if not is_free(options.port, options.host):
             raise LauncherError(
-                f"Port {options.port} is in use by another program. Choose another one: PORT={options.port + 1} make run"
+                f"Port {options.port} is in use by another program. Choose another: PORT={options.port + 1} make run"
             )
         asyncio.run(_Run(options, lock, processes=processes).until_stopped())
 
@@ -114,29 +111,16 @@ class _Run:
         for service in services.values():
             if not service.folder.exists():
                 self.console.say(f"Creating {service.title} in {service.folder} …")
-            service.prepare()
+            await asyncio.to_thread(service.prepare)
             self.supervisor.start(service_process(service.folder.name, service))
         await asyncio.gather(*(until_answering(service) for service in services.values()))
-        made = {
-            "DJANGO_SETTINGS_MODULE": "vla_project.settings.local",
-            **generated_secrets(var_dir),
-            "VAR_DIR": str(var_dir),
-            "PORT": str(options.port),
-        }
-        variables = {
-            **made,
-            **{name: options.variables[name] for name in (*_SHARED, *made) if name in options.variables},
-            "VAR_DIR": str(var_dir),
-            "DATABASE_URL": options.variables.get("DATABASE_URL", ""),
-            "REDIS_URL": options.variables.get("REDIS_URL", ""),
-            **{name: service.url for name, service in services.items()},
-        }
-        write_private(var_dir / "run.env", as_env_file(variables))
-        return variables
+        return write_run_env(options, {name: service.url for name, service in services.items()})
 
     async def _bring_up_processes(self) -> None:
-        await self.supervisor.run_to_end(_manage("migrate", "migrate", "--noinput", "--verbosity", "1"), quiet=True)
+        self.console.say("Preparing the database …")
+        await self.supervisor.run_to_end(_manage("migrate", "migrate", "--noinput"), quiet=True)
         if self.options.demo:
+            # Quietly: what it prints is said again when it can be tried.
             await self.supervisor.run_to_end(_manage("demo", "create_demo"), quiet=True)
         for process in self.processes:
             if not process.after_ready:

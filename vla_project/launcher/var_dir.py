@@ -86,9 +86,7 @@ def _holders(path: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if int(process.name) != os.getpid() and any(
-                link.readlink() == path for link in (process / "fd").iterdir()
-            ):
+            if int(process.name) != os.getpid() and any(link.readlink() == path for link in (process / "fd").iterdir()):
                 found.append(int(process.name))
     return found
 

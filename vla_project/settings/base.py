@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "inference",
     "feedback",
     "pipeline",
+    "vla_project.demo",
 ]
 
 MIDDLEWARE = [
@@ -105,7 +106,9 @@ DATABASE_POOL = env.bool("DATABASE_POOL", default=False)
 
 def database(url: str) -> dict[str, Any]:
     """The connection described by ``url``; the web process pools, workers keep one connection per thread."""
-    config: dict[str, Any] = dict(environ.Env.db_url_config(url)) if url else {"ENGINE": "django.db.backends.postgresql"}
+    config: dict[str, Any] = (
+        dict(environ.Env.db_url_config(url)) if url else {"ENGINE": "django.db.backends.postgresql"}
+    )
     config["ENGINE"] = "django.db.backends.postgresql"
     config["ATOMIC_REQUESTS"] = False
     options = config.setdefault("OPTIONS", {})
@@ -181,6 +184,8 @@ CELERY_TASK_ROUTES = {
     "inference.recording.*": {"queue": "recorder"},
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "export-audit-trail": {"task": "accounts.tasks.export_audit_trail", "schedule": crontab(minute=17)},
+    "forget-expired-tokens": {"task": "accounts.tasks.forget_expired_tokens", "schedule": crontab(minute=37, hour=3)},
     "ensure-partitions": {"task": "pipeline.tasks.ensure_partitions", "schedule": crontab(minute=7, hour="*/6")},
     "embed-backlog": {"task": "pipeline.tasks.embed_backlog", "schedule": 5.0},
     "make-feedback-tasks": {"task": "feedback.tasks.make_tasks", "schedule": 10.0},
@@ -195,6 +200,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+# Staff log in with an authenticator app's code besides their password; production.py turns it on.
+STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=False)
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
@@ -304,8 +311,14 @@ INFERENCE = {
     # Answers are remembered in Redis for a repeat of their request id this long; then PostgreSQL remembers.
     "ANSWER_SECONDS": 900,
     "SETTINGS_CACHE_SECONDS": 0.5,
-    "EMBEDDING_MODEL": "all-MiniLM-L6-v2",
+    # So many failures in a row open a policy version's circuit, for so long.
+    "CIRCUIT_FAILURES": 5,
+    "CIRCUIT_OPEN_MS": 5000,
 }
+
+# --- pipeline ----------------------------------------------------------------------------------------------------------
+# A folder with all-MiniLM-L6-v2; empty means the installed package that brings it.
+EMBEDDING_MODEL_PATH = env.str("EMBEDDING_MODEL_PATH", default="")
 
 # --- security: the headers that hold in every environment; production.py adds TLS ---------------------------------------
 X_FRAME_OPTIONS = "DENY"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +35,10 @@ class Demonstrations:
     def save(self, path: Path) -> None:
         """Write one ``.npz`` file; it appears under its name only when complete."""
         partial = path.with_suffix(".partial.npz")
-        np.savez(
-            partial,
-            states=self.states,
-            frame_of=self.frame_of,
-            instructions=np.array(self.instructions),
-            actions=self.actions,
-            **{f"image_{camera}": pictures for camera, pictures in self.images.items()},
-        )
+        arrays: dict[str, Any] = {f"image_{camera}": pictures for camera, pictures in self.images.items()}
+        arrays |= {"states": self.states, "frame_of": self.frame_of, "actions": self.actions}
+        arrays["instructions"] = np.array(self.instructions)
+        np.savez(partial, **arrays)
         partial.replace(path)
 
     @classmethod

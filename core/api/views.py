@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from drf_spectacular.views import SpectacularSwaggerSplitView
+from rest_framework.renderers import TemplateHTMLRenderer
+
+
+class DocumentationView(SpectacularSwaggerSplitView):
+    """The API's page to read and try: all of its parts come from this server, its script from its own address."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    renderer_classes = (TemplateHTMLRenderer,)
+    url_name = "schema"

@@ -1,0 +1,224 @@
+"""Objects: one interface over any S3 bucket and local files (django-storages underneath).
+
+Keys are made by this project, never by a caller: forward slashes, no dot segments. A write of the same key replaces the
+object whole; a reader sees the old bytes or the new, never a mixture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+
+from django.conf import settings
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.core.signing import TimestampSigner
+from django.urls import reverse
+
+from core.identifiers import uuid7
+
+_SALT = "core.object_store"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """What was written: its key, size in bytes and SHA-256 in hexadecimal."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    key: str
+    bytes: int
+    modified: datetime
+
+
+class LocalObjectStorage(FileSystemStorage):
+    """Local files whose writes are atomic: a temporary file beside the target, then a rename."""
+
+    def _save(self, name: str, content: File) -> str:
+        self.write(name, content.read())
+        return name
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write ``data`` whole. Raises ``ValueError`` where ``name`` would leave the storage's folder."""
+        target = self._target(name)
+        temporary = target.with_name(f".{target.name}.{uuid7().hex[-12:]}")
+        try:
+            temporary.write_bytes(data)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+        temporary.replace(target)
+
+    def _target(self, name: str) -> Path:
+        return Path(self.location) / checked_key(name)
+
+
+def checked_key(key: str) -> str:
+    """``key`` itself. Raises ``ValueError`` where it is absolute, has a dot segment, a backslash or a NUL."""
+    parts = PurePosixPath(key).parts
+    if not parts or key.startswith("/") or ".." in parts or "\\" in key or "\x00" in key or "//" in key:
+        raise ValueError(f"Not an object key: {key!r}")
+    return key
+
+
+def put(key: str, data: bytes, content_type: str | None = None) -> StoredBlob:
+    """Store ``data`` under ``key``, replacing what was there."""
+    storage = _storage()
+    if isinstance(storage, LocalObjectStorage):
+        storage.write(key, data)
+    else:
+        _s3().put_object(
+            Bucket=settings.S3_BUCKET, Key=checked_key(key), Body=data, ContentType=content_type or _content_type(key)
+        )
+    return StoredBlob(key, len(data), hashlib.sha256(data).hexdigest())
+
+
+def put_file(key: str, path: Path, content_type: str | None = None) -> StoredBlob:
+    """Store a file of any size under ``key``; memory stays bounded, S3 uploads are parallel multipart ones."""
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while block := source.read(1 << 20):
+            digest.update(block)
+        size = source.tell()
+        source.seek(0)
+        storage = _storage()
+        if isinstance(storage, LocalObjectStorage):
+            target = Path(storage.location) / checked_key(key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as temporary:
+                while block := source.read(1 << 20):
+                    temporary.write(block)
+                temporary.flush()
+                os.fchmod(temporary.fileno(), 0o644)
+            Path(temporary.name).replace(target)
+        else:
+            from boto3.s3.transfer import TransferConfig
+
+            _s3().upload_fileobj(
+                source,
+                settings.S3_BUCKET,
+                checked_key(key),
+                ExtraArgs={"ContentType": content_type or _content_type(key)},
+                Config=TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8),
+            )
+    return StoredBlob(key, size, digest.hexdigest())
+
+
+def get(key: str) -> bytes:
+    """The object's bytes. Raises ``FileNotFoundError``."""
+    with open(key) as source:
+        return source.read()
+
+
+def open(key: str) -> BinaryIO:
+    """The object as a readable file. Raises ``FileNotFoundError``."""
+    return cast(BinaryIO, _storage().open(checked_key(key), "rb"))
+
+
+def exists(key: str) -> bool:
+    return bool(_storage().exists(checked_key(key)))
+
+
+def delete(keys: Iterable[str]) -> int:
+    """Delete objects; those that are already gone count too. Returns how many keys were given."""
+    storage = _storage()
+    count = 0
+    for key in keys:
+        storage.delete(checked_key(key))
+        count += 1
+    return count
+
+
+def list(prefix: str) -> Iterator[ObjectInfo]:
+    """Every object below ``prefix``, a folder, in the order of keys."""
+    storage = _storage()
+    if isinstance(storage, LocalObjectStorage):
+        yield from _list_local(Path(storage.location), Path(storage.location) / checked_key(prefix.rstrip("/") or "."))
+        return
+    pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=settings.S3_BUCKET, Prefix=prefix)
+    for page in pages:
+        for item in page.get("Contents", []):
+            yield ObjectInfo(item["Key"], item["Size"], item["LastModified"])
+
+
+def url(key: str, expires: int = settings.OBJECT_URL_SECONDS) -> str:
+    """A link that opens without further credentials for ``expires`` seconds."""
+    storage = _storage()
+    if isinstance(storage, LocalObjectStorage):
+        token = TimestampSigner(salt=_SALT).sign_object([checked_key(key), expires])
+        return reverse("object", args=[token])
+    return str(storage.url(checked_key(key), expire=expires))
+
+
+def key_of_token(token: str) -> str:
+    """The key that a local link names. Raises ``django.core.signing.BadSignature`` when forged or expired."""
+    signer = TimestampSigner(salt=_SALT)
+    key, expires = signer.unsign_object(token)
+    signer.unsign_object(token, max_age=expires)
+    return str(key)
+
+
+def writable() -> None:
+    """Raise where an object cannot be written now."""
+    key = "health/write-check"
+    _storage()
+    put(key, b"ok")
+
+
+def _storage() -> Any:
+    return default_storage
+
+
+@cache
+def _s3() -> Any:
+    return default_storage.connection.meta.client  # type: ignore[attr-defined]
+
+
+def _list_local(root: Path, folder: Path) -> Iterator[ObjectInfo]:
+    if not folder.is_dir():
+        return
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        if entry.is_dir():
+            yield from _list_local(root, Path(entry.path))
+        elif not entry.name.startswith("."):
+            status = entry.stat()
+            yield ObjectInfo(
+                str(Path(entry.path).relative_to(root)),
+                status.st_size,
+                datetime.fromtimestamp(status.st_mtime).astimezone(),
+            )
+
+
+def _content_type(key: str) -> str:
+    return mimetypes.guess_type(key)[0] or "application/octet-stream"
+
+
+__all__ = [
+    "LocalObjectStorage",
+    "ObjectInfo",
+    "StoredBlob",
+    "checked_key",
+    "delete",
+    "exists",
+    "get",
+    "key_of_token",
+    "list",
+    "open",
+    "put",
+    "put_file",
+    "url",
+    "writable",
+]

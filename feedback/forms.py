@@ -1,0 +1,73 @@
+"""What people send from the pages. Forms check shape; services check meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from core.problems import Problem
+from feedback.choices import ReviewVerdict, SkipReason, TaskVerdict
+
+RATINGS = [(str(value), str(value)) for value in range(1, 6)]
+
+
+def cell_name(step: int, dimension: int) -> str:
+    """The name of the input that holds one number of a chunk."""
+    return f"a-{step}-{dimension}"
+
+
+def posted_chunk(data: Mapping[str, str], *, steps: int, dimensions: int) -> list[list[Any]]:
+    """The chunk in the inputs named by ``cell_name``. What is no number stays text, for the service to point at."""
+    return [
+        [_number(data.get(cell_name(step, dimension), "")) for dimension in range(dimensions)] for step in range(steps)
+    ]
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+class AnswerForm(forms.Form):
+    """An annotator's judgement; the chunk's numbers are read by ``posted_chunk``."""
+
+    verdict = forms.TypedChoiceField(
+        choices=TaskVerdict.choices, coerce=TaskVerdict, error_messages={"required": _("Choose a verdict.")}
+    )
+    rating = forms.TypedChoiceField(choices=RATINGS, coerce=int, empty_value=None, required=False)
+    confidence = forms.FloatField(min_value=0, max_value=1, required=False)
+    comment = forms.CharField(max_length=10_000, required=False, widget=forms.Textarea)
+    active_seconds = forms.FloatField(min_value=0, required=False)
+
+
+class ReviewForm(forms.Form):
+    verdict = forms.TypedChoiceField(
+        choices=ReviewVerdict.choices, coerce=ReviewVerdict, error_messages={"required": _("Choose a verdict.")}
+    )
+    comment = forms.CharField(max_length=10_000, required=False, widget=forms.Textarea)
+
+
+class SkipForm(forms.Form):
+    reason = forms.TypedChoiceField(choices=SkipReason.choices, coerce=SkipReason)
+    note = forms.CharField(max_length=200, required=False)
+
+
+def add_problem(form: forms.Form, problem: Problem) -> dict[str, str]:
+    """Put a service's refusal where a person sees it. Returns the messages of single numbers by ``cell_name``."""
+    cells: dict[str, str] = {}
+    form.add_error(None, problem.detail)
+    for error in problem.errors:
+        name, _slash, place = error.pointer.lstrip("/").partition("/")
+        if name in form.fields:
+            form.add_error(name, error.detail)
+        elif place.count("/") == 1:
+            step, dimension = place.split("/")
+            cells[cell_name(int(step), int(dimension))] = error.detail
+        else:
+            form.add_error(None, error.detail)
+    return cells

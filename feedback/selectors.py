@@ -1,0 +1,195 @@
+"""Reading tasks and answers, always on somebody's behalf."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from django.db.models import Avg, Count, Q, QuerySet
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from accounts.choices import Permission
+from accounts.models import User
+from accounts.principals import Principal
+from collections_app.models import Collection
+from collections_app.selectors import permissions_on
+from core.problems import Problem, forbidden, not_found
+from feedback.choices import TaskState
+from feedback.models import Draft, Feedback, FeedbackTask
+from inference.models import InferenceResult
+from inference.selectors import recorded_result
+
+# Counting beyond this tells an annotator nothing, and costs the more the longer the queue.
+COUNT_AT_MOST = 1000
+PACE_DAYS = 7
+
+
+def result_to_answer(principal: Principal, request_id: uuid.UUID) -> InferenceResult:
+    """The result that ``principal`` may give feedback on. Raises ``Problem`` 404, 403 where it may only be read."""
+    try:
+        return recorded_result(principal, request_id, Permission.FEEDBACK_WRITE)
+    except Problem:
+        if InferenceResult.objects.restrict(principal).with_request_id(request_id).exists():
+            raise forbidden("You need the permission feedback:write on this collection.") from None
+        raise
+
+
+def feedback() -> QuerySet[Feedback]:
+    """Every answer with what its representation names; narrow it with ``restrict``."""
+    return Feedback.objects.select_related("collection", "inference_result", "annotator", "api_key")
+
+
+def permitted_feedback(principal: Principal, feedback_id: uuid.UUID) -> Feedback:
+    """One answer that ``principal`` may read. Raises ``Problem`` 404."""
+    found = feedback().restrict(principal).filter(pk=feedback_id).first()
+    if found is None:
+        raise not_found("No such feedback.")
+    return found
+
+
+def permitted_task(user: User, task_id: uuid.UUID) -> FeedbackTask:
+    """A task with its result. Raises ``Problem`` 404 where ``user`` may not see it, 403 where they may only read."""
+    task = (
+        FeedbackTask.objects.restrict(user)
+        .select_related(
+            "assignee",
+            "collection__action_space",
+            "inference_result__collection__action_space",
+            "inference_result__robot",
+            "inference_result__episode",
+        )
+        .filter(pk=task_id)
+        .first()
+    )
+    if task is None:
+        raise not_found("No such task.")
+    if Permission.FEEDBACK_WRITE not in permissions_on(user, task.collection):
+        raise forbidden("You need the permission feedback:write on this collection.")
+    return task
+
+
+def workplaces(user: User) -> QuerySet[Collection]:
+    """The collections in which ``user`` may answer tasks."""
+    return Collection.objects.restrict(user, Permission.FEEDBACK_WRITE).filter(archived_at=None).order_by("name")
+
+
+def held_tasks(user: User) -> QuerySet[FeedbackTask]:
+    """What ``user`` is working on, and answers that were sent back to them."""
+    return _listed(FeedbackTask.objects.held_by(user)).order_by("started_at", "id")
+
+
+def waiting_tasks(user: User, collection: Collection, *, limit: int = 10) -> list[FeedbackTask]:
+    """The tasks of ``collection`` that ``user`` would be given next, the most useful first."""
+    open_tasks = FeedbackTask.objects.open().filter(collection=collection).not_seen_by(user)
+    return list(_listed(open_tasks).most_useful_first()[:limit])
+
+
+def open_count(collection: Collection) -> int:
+    """How many tasks of ``collection`` are open, or ``COUNT_AT_MOST + 1`` where there are more than that."""
+    return FeedbackTask.objects.open().filter(collection=collection).order_by()[: COUNT_AT_MOST + 1].count()
+
+
+def is_held_by(task: FeedbackTask, user: User) -> bool:
+    """Whether ``task`` is assigned to ``user``; until somebody else takes it, it stays so when their time is over."""
+    return task.state == TaskState.ASSIGNED and task.assignee_id == user.pk
+
+
+def draft_of(task: FeedbackTask, user: User) -> Draft | None:
+    return Draft.objects.filter(task=task, annotator=user).first()
+
+
+def earlier_answer(task: FeedbackTask, user: User) -> Feedback | None:
+    """What ``user`` said before of the task's result, with its reviews: where it was sent back, with the reason."""
+    answers = Feedback.objects.current().filter(task=task, annotator=user).prefetch_related("reviews__reviewer")
+    return answers.order_by("-created_at").first()
+
+
+def neighbours(result: InferenceResult, *, before: int = 12, after: int = 12) -> list[InferenceResult]:
+    """The steps of the result's episode around it, in order, the result itself among them."""
+    if result.episode_id is None or result.step is None:
+        return [result]
+    steps = InferenceResult.objects.sent().filter(
+        episode=result.episode_id, step__gte=result.step - before, step__lte=result.step + after
+    )
+    return list(steps.only("id", "request_id", "step", "images", "created_at", "instruction").order_by("step", "id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An annotator's own work: answers today, in the last seven days and by day, and the usual seconds for one."""
+
+    today: int
+    week: int
+    by_day: list[tuple[date, int]]
+    seconds_each: float | None
+    gold_agreement: float | None
+    gold_count: int
+
+
+def progress(user: User) -> Progress:
+    """The work of ``user`` over the last week."""
+    first = timezone.localdate() - timedelta(days=PACE_DAYS - 1)
+    mine = Feedback.objects.filter(annotator=user, task__isnull=False, created_at__date__gte=first)
+    counted = {
+        row["day"]: row["n"]
+        for row in mine.annotate(day=TruncDate("created_at")).order_by("day").values("day").annotate(n=Count("pk"))
+    }
+    by_day = [(day, counted.get(day, 0)) for day in (first + timedelta(days=n) for n in range(PACE_DAYS))]
+    facts = mine.aggregate(
+        seconds=Avg("seconds_spent"), gold=Avg("gold_score"), golds=Count("pk", filter=Q(gold_score__isnull=False))
+    )
+    return Progress(
+        today=by_day[-1][1],
+        week=sum(count for _, count in by_day),
+        by_day=by_day,
+        seconds_each=facts["seconds"],
+        gold_agreement=facts["gold"],
+        gold_count=facts["golds"],
+    )
+
+
+def reviewable(user: User) -> QuerySet[Collection]:
+    """The collections in which ``user`` may review."""
+    return Collection.objects.restrict(user, Permission.FEEDBACK_REVIEW).order_by("name")
+
+
+def answers_to_review(user: User) -> QuerySet[Feedback]:
+    """What ``user`` may review and nobody has, oldest first."""
+    return _with_result(
+        Feedback.objects.restrict(user, Permission.FEEDBACK_REVIEW).reviewable_by(user).order_by("created_at", "id")
+    )
+
+
+def permitted_review(user: User, feedback_id: uuid.UUID) -> Feedback:
+    """An answer for a reviewer. Raises ``Problem`` 404 where ``user`` may not see it, 403 where they may not review."""
+    answer = _with_result(Feedback.objects.restrict(user).filter(pk=feedback_id)).first()
+    if answer is None:
+        raise not_found("No such feedback.")
+    if Permission.FEEDBACK_REVIEW not in permissions_on(user, answer.collection):
+        raise forbidden("You need the permission feedback:review on this collection.")
+    return answer
+
+
+def other_answers(answer: Feedback) -> QuerySet[Feedback]:
+    """What others said of the same result, for adjudication."""
+    same = Feedback.objects.current().filter(inference_result=answer.inference_result_id).exclude(pk=answer.pk)
+    return same.select_related("annotator", "api_key").order_by("created_at")
+
+
+def _listed(tasks: QuerySet[FeedbackTask]) -> Any:
+    return tasks.select_related("collection", "inference_result__robot", "inference_result__episode", "assignee")
+
+
+def _with_result(answers: QuerySet[Feedback]) -> QuerySet[Feedback]:
+    return answers.select_related(
+        "annotator",
+        "api_key",
+        "task",
+        "collection__action_space",
+        "inference_result__collection__action_space",
+        "inference_result__robot",
+        "inference_result__episode",
+    )

@@ -1,0 +1,25 @@
+"""Everything that changes feedback: each function is one transaction, audited, and says afterwards what happened."""
+
+from __future__ import annotations
+
+from feedback.services.answers import give_feedback
+from feedback.services.making import apply_rules, ask_about_failed_episode, create_tasks, flag_result, sweep_results
+from feedback.services.queue import claim_next_task, claim_task, release_task, save_draft, skip_task, submit_task
+from feedback.services.reviewing import make_gold, review_feedback
+
+__all__ = [
+    "apply_rules",
+    "ask_about_failed_episode",
+    "claim_next_task",
+    "claim_task",
+    "create_tasks",
+    "flag_result",
+    "give_feedback",
+    "make_gold",
+    "release_task",
+    "review_feedback",
+    "save_draft",
+    "skip_task",
+    "submit_task",
+    "sweep_results",
+]

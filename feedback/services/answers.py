@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Q
+
+from accounts import audit
+from accounts.models import User
+from accounts.principals import Principal, Service
+from core.personal_data import anonymise
+from core.problems import invalid
+from feedback.choices import TYPES_WITH_ACTIONS, FeedbackType, Preferred, TaskVerdict
+from feedback.corrections import action_dimensions, checked_correction, distance
+from feedback.models import Feedback, FeedbackTask, GoldAnswer
+from feedback.signals import feedback_given
+from inference.models import InferenceResult
+
+# A corrected chunk this far from the known one, in shares of the dimensions' ranges, scores nothing.
+GOLD_DISTANCE = 0.1
+
+
+@transaction.atomic
+def give_feedback(
+    *,
+    principal: Principal,
+    result: InferenceResult,
+    feedback_type: FeedbackType,
+    actions: Any = None,
+    rating: int | None = None,
+    preferred: str = "",
+    confidence: float | None = None,
+    comment: str = "",
+    verdict: str = "",
+    task: FeedbackTask | None = None,
+    seconds_spent: float | None = None,
+) -> tuple[Feedback, bool]:
+    """Record an answer to ``result``. Returns it, and whether it is new: the same answer given again is the first one.
+
+    A different answer of the same kind by the same caller, or to the same task, replaces the earlier one. Personal data
+    in ``comment`` is replaced before anything is stored. Raises ``Problem`` 400 where what the type needs is missing or
+    ``actions`` has the wrong shape or breaks a limit.
+    """
+    if feedback_type in TYPES_WITH_ACTIONS:
+        if actions is None:
+            raise invalid("/actions", f"A {feedback_type.label.lower()} needs a chunk.")
+        actions = checked_correction(actions, result=result)
+    elif actions is not None:
+        raise invalid("/actions", f"A {feedback_type.label.lower()} has no chunk of its own.")
+    if feedback_type == FeedbackType.RATING and rating is None:
+        raise invalid("/rating", "Give a rating from 1 to 5.")
+    if rating is not None and not 1 <= rating <= 5:
+        raise invalid("/rating", "A rating lies between 1 and 5.")
+    if confidence is not None and not 0.0 <= confidence <= 1.0:
+        raise invalid("/confidence", "A confidence lies between 0 and 1.")
+    if feedback_type == FeedbackType.PREFERENCE and preferred not in Preferred.values:
+        raise invalid("/preferred", "Say which chunk is preferred: model or human.")
+    cleaned = anonymise(comment.strip())
+    if feedback_type == FeedbackType.COMMENT and not cleaned.text and not verdict:
+        raise invalid("/comment", "A comment needs text.")
+
+    _take_turn(principal, result)
+    given_by = {"api_key_id": principal.key_id} if isinstance(principal, Service) else {"annotator_id": principal.pk}
+    feedback = Feedback(
+        **given_by,
+        collection_id=result.collection_id,
+        inference_result=result,
+        task=task,
+        feedback_type=feedback_type,
+        verdict=verdict,
+        human_correction=actions,
+        rating=rating,
+        preferred=preferred,
+        confidence=confidence,
+        comment=cleaned.text,
+        seconds_spent=seconds_spent,
+        gold_score=_gold_score(result, verdict or _verdict_of(feedback_type), actions),
+    )
+    earlier = Feedback.objects.current().filter(**given_by, inference_result=result)
+    for same in earlier.filter(feedback_type=feedback_type):
+        if _says_the_same(same, feedback):
+            return same, False
+    replaced = Q(feedback_type=feedback_type) & ~Q(feedback_type=FeedbackType.COMMENT)
+    if task is not None:
+        replaced |= Q(task=task)
+    earlier.filter(replaced).update(current=False)
+    feedback.save(force_insert=True)
+    _record(feedback, cleaned.kinds, principal)
+    transaction.on_commit(
+        partial(feedback_given.send, sender=Feedback, collection_id=feedback.collection_id, feedback_id=feedback.pk)
+    )
+    return feedback, True
+
+
+def _take_turn(principal: Principal, result: InferenceResult) -> None:
+    """Hold back a concurrent answer of the same caller to the same result until this transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"feedback {principal.pk} {result.pk}"]
+        )
+
+
+def _says_the_same(first: Feedback, second: Feedback) -> bool:
+    fields = ("task_id", "verdict", "human_correction", "rating", "preferred", "confidence", "comment")
+    return all(getattr(first, name) == getattr(second, name) for name in fields)
+
+
+def _verdict_of(feedback_type: FeedbackType) -> str:
+    return {
+        FeedbackType.CORRECTION: TaskVerdict.CORRECT,
+        FeedbackType.SUCCESS: TaskVerdict.SUCCESS,
+        FeedbackType.FAILURE: TaskVerdict.FAILURE,
+    }.get(feedback_type, "")
+
+
+def _gold_score(result: InferenceResult, verdict: str, actions: Any) -> float | None:
+    gold = GoldAnswer.objects.filter(inference_result=result.pk, enabled=True).first()
+    if gold is None or not verdict:
+        return None
+    if verdict != gold.verdict:
+        return 0.0
+    if gold.actions is None or actions is None:
+        return 1.0
+    return max(0.0, 1.0 - distance(actions, gold.actions, action_dimensions(result)) / GOLD_DISTANCE)
+
+
+def _record(feedback: Feedback, personal_data: dict[str, int], principal: Principal) -> None:
+    """The trail says that personal data was removed and of which kind, never what it was; nor does it hold the text."""
+    changes: dict[str, Any] = {
+        "feedback_type": [None, feedback.feedback_type],
+        "request_id": [None, feedback.inference_result.request_id],
+    }
+    for name in ("verdict", "rating", "preferred", "confidence", "human_correction"):
+        if getattr(feedback, name) not in (None, ""):
+            changes[name] = [None, getattr(feedback, name)]
+    actor = principal if isinstance(principal, User | Service) else None
+    audit.record("feedback.given", feedback, changes=changes, actor=actor)
+    if personal_data:
+        audit.record(
+            "feedback.personal_data_removed", feedback, changes={"comment": [personal_data, None]}, actor=actor
+        )

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max, OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from accounts import audit
+from accounts.choices import Permission
+from accounts.models import User
+from collections_app.models import Collection
+from core.problems import Problem, invalid, not_found
+from feedback.choices import FeedbackType, Preferred, SkipReason, TaskReason, TaskState, TaskVerdict
+from feedback.models import Draft, Feedback, FeedbackTask, GoldAnswer, TaskSkip
+from feedback.services.answers import give_feedback
+
+# An annotator holds a task this long after the last sign of life: opening it or a saved draft.
+HOLD = timedelta(minutes=30)
+# A task that this many annotators have passed on is nobody's; a manager may open it again.
+SKIPS_UNTIL_CLOSED = 3
+# One known answer is asked for in this many tasks.
+GOLD_EVERY = 20
+MAX_DRAFT_BYTES = 256 * 1024
+
+_FEEDBACK_OF_VERDICT: dict[TaskVerdict, FeedbackType] = {
+    TaskVerdict.ACCEPT: FeedbackType.PREFERENCE,
+    TaskVerdict.CORRECT: FeedbackType.CORRECTION,
+    TaskVerdict.REJECT: FeedbackType.FAILURE,
+    TaskVerdict.SUCCESS: FeedbackType.SUCCESS,
+    TaskVerdict.FAILURE: FeedbackType.FAILURE,
+    TaskVerdict.UNCLEAR: FeedbackType.COMMENT,
+}
+
+
+def claim_next_task(*, annotator: User, collection: Collection | None = None) -> FeedbackTask | None:
+    """The task that ``annotator`` already holds, else the most useful one that nobody does, now theirs; None: no work.
+
+    Annotators who ask at once get different tasks and do not wait for each other: a row that another transaction has
+    locked is passed over.
+    """
+    held = FeedbackTask.objects.held_by(annotator).order_by("started_at", "id")
+    mine = (held if collection is None else held.filter(collection=collection)).first()
+    if mine is not None:
+        return _hold_longer(mine)
+    workplaces = _workplaces(annotator, collection)
+    _return_expired(workplaces)
+    for candidate in _by_best_task(workplaces):
+        with transaction.atomic():
+            task = _gold_task(annotator, candidate) or _lock_best(annotator, candidate)
+            if task is not None:
+                return _assign(task, annotator)
+    return None
+
+
+@transaction.atomic
+def claim_task(*, task_id: uuid.UUID, annotator: User) -> FeedbackTask:
+    """Give one task to ``annotator``. Raises ``Problem`` 404, or 409 where another holds it or it is done."""
+    task = _locked(task_id, annotator)
+    if task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk:
+        return _hold_longer(task)
+    _require_free(task)
+    return _assign(task, annotator)
+
+
+@transaction.atomic
+def save_draft(*, task_id: uuid.UUID, annotator: User, content: dict[str, Any]) -> Draft:
+    """Keep what ``annotator`` has entered, and the task with them where it is theirs or free.
+
+    The draft is kept even where another has the task meanwhile. Raises ``Problem`` 404.
+    """
+    task = _locked(task_id, annotator)
+    if len(str(content)) > MAX_DRAFT_BYTES:
+        raise Problem(413, "too_large", "The draft is larger than any chunk needs.")
+    draft, _ = Draft.objects.update_or_create(task=task, annotator=annotator, defaults={"content": content})
+    if task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk:
+        _hold_longer(task)
+    elif _is_free(task):
+        _assign(task, annotator)
+    return draft
+
+
+@transaction.atomic
+def submit_task(
+    *,
+    task_id: uuid.UUID,
+    annotator: User,
+    verdict: TaskVerdict,
+    actions: Any = None,
+    rating: int | None = None,
+    confidence: float | None = None,
+    comment: str = "",
+    active_seconds: float | None = None,
+) -> Feedback:
+    """Answer a task. ``actions`` counts only with the verdict to correct.
+
+    ``active_seconds`` is how long the page was in use, and is never more than the time since the task was opened.
+    Raises ``Problem`` 400 as ``give_feedback``, 404, and 409 where the task is another's or done.
+    """
+    task = _locked(task_id, annotator)
+    if not (task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk):
+        _require_free(task)
+    now = timezone.now()
+    feedback_type = _FEEDBACK_OF_VERDICT[verdict]
+    feedback, _ = give_feedback(
+        principal=annotator,
+        result=task.inference_result,
+        feedback_type=feedback_type,
+        verdict=verdict,
+        actions=actions if verdict == TaskVerdict.CORRECT else None,
+        preferred=Preferred.MODEL if verdict == TaskVerdict.ACCEPT else "",
+        rating=rating,
+        confidence=confidence,
+        comment=comment,
+        task=task,
+        seconds_spent=_seconds_spent(task.started_at or now, now, active_seconds),
+    )
+    before = _facts(task)
+    task.state, task.assignee, task.assigned_until, task.completed_at = TaskState.DONE, annotator, None, now
+    _save(task, "feedback_task.done", before, annotator)
+    Draft.objects.filter(task=task, annotator=annotator).delete()
+    return feedback
+
+
+@transaction.atomic
+def skip_task(*, task_id: uuid.UUID, annotator: User, reason: SkipReason, note: str = "") -> FeedbackTask:
+    """Pass on a task: others are asked, ``annotator`` is not again. Raises ``Problem`` 400, 404 or 409."""
+    if reason == SkipReason.OTHER and not note.strip():
+        raise invalid("/note", "Say in a few words why.")
+    task = _locked(task_id, annotator)
+    if not (task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk):
+        _require_free(task)
+    TaskSkip.objects.update_or_create(
+        task=task, annotator=annotator, defaults={"reason": reason, "note": note.strip()[:200]}
+    )
+    before = _facts(task)
+    closed = task.skips.count() >= SKIPS_UNTIL_CLOSED
+    task.state = TaskState.SKIPPED if closed else TaskState.OPEN
+    task.assignee = task.assigned_until = task.started_at = None
+    _save(task, "feedback_task.skipped", before, annotator, skip_reason=[None, reason])
+    return task
+
+
+@transaction.atomic
+def release_task(*, task_id: uuid.UUID, annotator: User) -> FeedbackTask:
+    """Give a held task back to the queue. The draft stays. Raises ``Problem`` 404, or 409 where it is not theirs."""
+    task = _locked(task_id, annotator)
+    if task.state != TaskState.ASSIGNED or task.assignee_id != annotator.pk:
+        raise Problem(409, "task_not_held", "You do not hold this task.")
+    before = _facts(task)
+    task.state, task.assignee, task.assigned_until, task.started_at = TaskState.OPEN, None, None, None
+    _save(task, "feedback_task.released", before, annotator)
+    return task
+
+
+@transaction.atomic
+def reopen_tasks(*, tasks: QuerySet[FeedbackTask]) -> int:
+    """Put skipped and held tasks back into the queue, for everybody. Returns how many."""
+    count = 0
+    for task in tasks.filter(state__in=(TaskState.SKIPPED, TaskState.ASSIGNED)).select_for_update(of=("self",)):
+        before = _facts(task)
+        task.skips.all().delete()
+        task.state, task.assignee, task.assigned_until, task.started_at = TaskState.OPEN, None, None, None
+        _save(task, "feedback_task.reopened", before)
+        count += 1
+    return count
+
+
+def _workplaces(annotator: User, collection: Collection | None) -> QuerySet[Collection]:
+    permitted = Collection.objects.restrict(annotator, Permission.FEEDBACK_WRITE).filter(archived_at=None)
+    return permitted if collection is None else permitted.filter(pk=collection.pk)
+
+
+@transaction.atomic
+def _return_expired(collections: QuerySet[Collection]) -> None:
+    expired = FeedbackTask.objects.expired().filter(collection__in=collections.values("pk"))
+    for task in expired.select_for_update(of=("self",), skip_locked=True):
+        before = _facts(task)
+        task.state, task.assignee, task.assigned_until, task.started_at = TaskState.OPEN, None, None, None
+        _save(task, "feedback_task.expired", before)
+
+
+def _by_best_task(collections: QuerySet[Collection]) -> Iterable[Collection]:
+    """Those with work, the one with the most useful task first: one look into the index of open tasks for each."""
+    best = FeedbackTask.objects.open().filter(collection=OuterRef("pk")).most_useful_first()
+    return collections.annotate(best=Subquery(best.values("priority")[:1])).exclude(best=None).order_by("-best")
+
+
+def _lock_best(annotator: User, collection: Collection) -> FeedbackTask | None:
+    waiting = FeedbackTask.objects.open().filter(collection=collection).not_seen_by(annotator)
+    return waiting.most_useful_first().select_for_update(of=("self",), skip_locked=True).first()
+
+
+def _gold_task(annotator: User, collection: Collection) -> FeedbackTask | None:
+    """A task with a known answer, where one is due. It looks like any other."""
+    gold = GoldAnswer.objects.filter(collection=collection, enabled=True)
+    if not gold.exists():
+        return None
+    mine = FeedbackTask.objects.filter(assignee=annotator, collection=collection)
+    recent = mine.filter(state=TaskState.DONE).order_by("-completed_at").values("inference_result")[: GOLD_EVERY - 1]
+    recent_results = [row["inference_result"] for row in recent]
+    if len(recent_results) < GOLD_EVERY - 1 or gold.filter(inference_result__in=recent_results).exists():
+        return None
+    due = gold.exclude(inference_result__in=mine.values("inference_result")).order_by("id").first()
+    if due is None:
+        return None
+    slots = FeedbackTask.objects.filter(inference_result=due.inference_result_id)
+    last = slots.aggregate(last=Max("slot"))["last"]
+    return FeedbackTask.objects.create(
+        collection=collection,
+        inference_result_id=due.inference_result_id,
+        slot=0 if last is None else last + 1,
+        reason=TaskReason.SAMPLE,
+    )
+
+
+def _locked(task_id: uuid.UUID, annotator: User) -> FeedbackTask:
+    permitted = FeedbackTask.objects.restrict(annotator, Permission.FEEDBACK_WRITE)
+    task = (
+        permitted.select_for_update(of=("self",))
+        .select_related("collection__action_space", "inference_result__collection__action_space", "assignee")
+        .filter(pk=task_id)
+        .first()
+    )
+    if task is None:
+        raise not_found("No such task.")
+    return task
+
+
+def _is_free(task: FeedbackTask) -> bool:
+    expired = task.assigned_until is not None and task.assigned_until < timezone.now()
+    return task.state == TaskState.OPEN or (task.state == TaskState.ASSIGNED and expired)
+
+
+def _require_free(task: FeedbackTask) -> None:
+    if _is_free(task):
+        return
+    if task.state == TaskState.ASSIGNED:
+        raise Problem(409, "task_held", f"{task.assignee} is working on this task.")
+    raise Problem(409, "task_closed", "This task is already answered." if task.state == TaskState.DONE else "Closed.")
+
+
+def _assign(task: FeedbackTask, annotator: User) -> FeedbackTask:
+    before = _facts(task)
+    now = timezone.now()
+    task.state, task.assignee, task.assigned_until, task.started_at = TaskState.ASSIGNED, annotator, now + HOLD, now
+    _save(task, "feedback_task.claimed", before, annotator)
+    return task
+
+
+def _hold_longer(task: FeedbackTask) -> FeedbackTask:
+    """Not audited: the owner stays the same, and drafts are saved every few seconds."""
+    until = timezone.now() + HOLD
+    if task.assigned_until is None or task.assigned_until < until:
+        task.assigned_until = until
+        task.save(update_fields=["assigned_until"])
+    return task
+
+
+def _save(task: FeedbackTask, action: str, before: dict[str, Any], actor: User | None = None, **more: Any) -> None:
+    task.save(update_fields=["state", "assignee", "assigned_until", "started_at", "completed_at"])
+    audit.record(action, task, changes={**audit.difference(before, _facts(task)), **more}, actor=actor)
+
+
+def _facts(task: FeedbackTask) -> dict[str, Any]:
+    return {"state": str(task.state), "assignee": task.assignee_id}
+
+
+def _seconds_spent(started_at: datetime, now: datetime, active_seconds: float | None) -> float:
+    elapsed = max(0.0, (now - started_at).total_seconds())
+    return round(elapsed if active_seconds is None else min(max(active_seconds, 0.0), elapsed), 1)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import audit
+from accounts.choices import Permission
+from accounts.models import User
+from collections_app.models import Collection
+from core.personal_data import anonymise
+from core.problems import forbidden, invalid, not_found
+from feedback.choices import ReviewState, ReviewVerdict, TaskState, TaskVerdict
+from feedback.corrections import checked_correction
+from feedback.models import Feedback, GoldAnswer, Review
+from feedback.signals import review_given
+
+# An answer that was sent back waits for its author this long before others may take the task.
+HELD_FOR_AUTHOR = timedelta(days=7)
+
+
+@transaction.atomic
+def review_feedback(
+    *,
+    feedback_id: uuid.UUID,
+    reviewer: User,
+    verdict: ReviewVerdict,
+    comment: str = "",
+    fixed_actions: Any = None,
+) -> Review:
+    """Judge an answer: accept it, send it back with a comment, or put a chunk of the reviewer's own in its place.
+
+    An answer that is sent back returns to its author with its task. Nobody reviews their own. Raises ``Problem`` 400
+    (no comment, no chunk, a chunk that breaks a limit), 403 or 404.
+    """
+    feedback = _locked(feedback_id, reviewer)
+    cleaned = anonymise(comment.strip())
+    if verdict == ReviewVerdict.SENT_BACK and not cleaned.text:
+        raise invalid("/comment", "Say what should be different.")
+    if verdict == ReviewVerdict.FIXED:
+        if fixed_actions is None:
+            raise invalid("/fixed_actions", "A fix needs a chunk.")
+        fixed_actions = checked_correction(fixed_actions, result=feedback.inference_result, pointer="/fixed_actions")
+    else:
+        fixed_actions = None
+    review = Review.objects.create(
+        feedback=feedback, reviewer=reviewer, verdict=verdict, comment=cleaned.text, fixed_actions=fixed_actions
+    )
+    before = feedback.review_state
+    feedback.review_state = ReviewState(verdict.value)
+    feedback.save(update_fields=["review_state"])
+    if verdict == ReviewVerdict.SENT_BACK and feedback.task is not None and feedback.annotator_id is not None:
+        feedback.task.state = TaskState.ASSIGNED
+        feedback.task.assignee_id = feedback.annotator_id
+        feedback.task.assigned_until = timezone.now() + HELD_FOR_AUTHOR
+        feedback.task.save(update_fields=["state", "assignee", "assigned_until"])
+    changes = {"review_state": [before, feedback.review_state.value], "fixed_actions": [None, fixed_actions]}
+    audit.record("feedback.reviewed", feedback, changes=changes, actor=reviewer)
+    if cleaned.kinds:
+        audit.record(
+            "feedback.personal_data_removed", feedback, changes={"review": [cleaned.kinds, None]}, actor=reviewer
+        )
+    transaction.on_commit(
+        partial(
+            review_given.send,
+            sender=Review,
+            collection_id=feedback.collection_id,
+            feedback_id=feedback.pk,
+            review_id=review.pk,
+        )
+    )
+    return review
+
+
+@transaction.atomic
+def make_gold(*, feedback_id: uuid.UUID, reviewer: User) -> GoldAnswer:
+    """Take an answer as the known one: later annotators of the same result are measured by it. Raises ``Problem``."""
+    feedback = _locked(feedback_id, reviewer, may_be_own=True)
+    verdict = feedback.verdict or (TaskVerdict.CORRECT if feedback.human_correction else "")
+    if not verdict:
+        raise invalid("/verdict", "Only an answer with a verdict can be a known one.")
+    fix = feedback.reviews.filter(verdict=ReviewVerdict.FIXED).first()
+    gold, _ = GoldAnswer.objects.update_or_create(
+        inference_result=feedback.inference_result,
+        defaults={
+            "collection_id": feedback.collection_id,
+            "verdict": TaskVerdict.CORRECT if fix else verdict,
+            "actions": fix.fixed_actions if fix else feedback.human_correction,
+            "enabled": True,
+        },
+    )
+    audit.record("gold_answer.made", gold, changes={"verdict": [None, gold.verdict]}, actor=reviewer)
+    return gold
+
+
+def _locked(feedback_id: uuid.UUID, reviewer: User, *, may_be_own: bool = False) -> Feedback:
+    visible = Collection.objects.restrict(reviewer)
+    feedback = (
+        Feedback.objects.select_for_update(of=("self",))
+        .select_related("task", "inference_result__collection__action_space")
+        .filter(pk=feedback_id, collection__in=visible)
+        .first()
+    )
+    if feedback is None:
+        raise not_found("No such feedback.")
+    if not Collection.objects.restrict(reviewer, Permission.FEEDBACK_REVIEW).filter(pk=feedback.collection_id).exists():
+        raise forbidden("You need the permission feedback:review on this collection.")
+    if feedback.annotator_id == reviewer.pk and not may_be_own:
+        raise forbidden("Somebody else has to review your answer.")
+    return feedback

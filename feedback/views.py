@@ -1,0 +1,271 @@
+"""The pages of annotators and reviewers: each fetches, calls one service, and answers."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, cast
+
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views import View
+
+from accounts.choices import Permission
+from accounts.models import User
+from collections_app.selectors import permitted_collection
+from core import strict_json
+from core.exception_handler import problem_response
+from core.problems import Problem, unauthenticated
+from feedback import agreement, scoring, selectors, services
+from feedback.choices import ReviewVerdict, SkipReason
+from feedback.chunk_editor import chunk_editor
+from feedback.corrections import chunk_to_correct
+from feedback.forms import AnswerForm, ReviewForm, SkipForm, add_problem, posted_chunk
+from feedback.models import Feedback, FeedbackTask
+
+
+def _user(request: HttpRequest) -> User:
+    return cast(User, request.user)
+
+
+class QueueView(LoginRequiredMixin, View):
+    """What I hold, what waits for me, and how far I am."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        user = _user(request)
+        workplaces = list(selectors.workplaces(user))
+        queues = [
+            {
+                "collection": collection,
+                "tasks": [
+                    (task, scoring.explain(task.priority_parts)) for task in selectors.waiting_tasks(user, collection)
+                ],
+                "open": selectors.open_count(collection),
+            }
+            for collection in workplaces
+        ]
+        context = {
+            "queues": queues,
+            "held": [(task, selectors.earlier_answer(task, user)) for task in selectors.held_tasks(user)],
+            "progress": selectors.progress(user),
+            "most_counted": selectors.COUNT_AT_MOST,
+            "may_review": selectors.reviewable(user).exists(),
+        }
+        return render(request, "feedback/queue.html", context)
+
+
+class NextTaskView(LoginRequiredMixin, View):
+    """To the next task, which is then mine."""
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        slug = request.POST.get("collection")
+        collection = permitted_collection(_user(request), slug, Permission.FEEDBACK_WRITE) if slug else None
+        task = services.claim_next_task(annotator=_user(request), collection=collection)
+        if task is None:
+            messages.info(request, _("Nothing is waiting for you. New tasks appear as robots work."))
+            return redirect("feedback-queue")
+        return redirect(task)
+
+
+class TaskView(LoginRequiredMixin, View):
+    """Judge one chunk and correct it."""
+
+    def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        task = selectors.permitted_task(_user(request), pk)
+        draft = selectors.draft_of(task, _user(request))
+        content = draft.content if draft else {}
+        form = AnswerForm(initial=content)
+        return self._page(request, task, form, values=content.get("actions"), draft=draft)
+
+    def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        task = selectors.permitted_task(_user(request), pk)
+        form = AnswerForm(request.POST)
+        steps = len(chunk_to_correct(task.inference_result)) or task.collection.horizon
+        width = task.collection.action_space.dimensions.count()
+        actions = posted_chunk(request.POST, steps=steps, dimensions=width)
+        cells: dict[str, str] = {}
+        if form.is_valid():
+            try:
+                services.submit_task(task_id=task.pk, annotator=_user(request), actions=actions, **form.cleaned_data)
+            except Problem as problem:
+                if problem.status != 400:
+                    messages.error(request, problem.detail)
+                    return redirect("feedback-queue")
+                cells = add_problem(form, problem)
+            else:
+                return self._to_next(request, task)
+        return self._page(request, task, form, values=actions, cells=cells, status=422)
+
+    def _to_next(self, request: HttpRequest, task: FeedbackTask) -> HttpResponse:
+        following = services.claim_next_task(annotator=_user(request))
+        if following is not None:
+            return redirect(following)
+        messages.success(request, _("Saved. Nothing more is waiting for you."))
+        return redirect("feedback-queue")
+
+    def _page(
+        self,
+        request: HttpRequest,
+        task: FeedbackTask,
+        form: AnswerForm,
+        *,
+        values: Any = None,
+        cells: dict[str, str] | None = None,
+        status: int = 200,
+        **context: Any,
+    ) -> HttpResponse:
+        user = _user(request)
+        result = task.inference_result
+        editor = chunk_editor(result, values=values, errors=cells, steps=selectors.neighbours(result))
+        context |= {
+            "task": task,
+            "result": result,
+            "is_mine": selectors.is_held_by(task, user),
+            "form": form,
+            "skip_form": SkipForm(),
+            "editor": editor,
+            "score_parts": scoring.explain(task.priority_parts),
+            "earlier": selectors.earlier_answer(task, user),
+            "progress": selectors.progress(user),
+            "skip_reasons": SkipReason.choices,
+        }
+        return render(request, "feedback/task.html", context, status=status)
+
+
+class TakeView(LoginRequiredMixin, View):
+    def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        try:
+            return redirect(services.claim_task(task_id=pk, annotator=_user(request)))
+        except Problem as problem:
+            messages.error(request, problem.detail)
+            return redirect("feedback-queue")
+
+
+class DraftView(View):
+    """Autosave. JSON in and out, 401 instead of a login page: the caller is a script."""
+
+    def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        try:
+            if not request.user.is_authenticated:
+                raise unauthenticated("Your session has ended.")
+            content = strict_json.loads(request.body)
+            draft = services.save_draft(task_id=pk, annotator=_user(request), content=content)
+        except Problem as problem:
+            return problem_response(problem)
+        return JsonResponse({"saved_at": draft.saved_at.isoformat()})
+
+
+class SkipView(LoginRequiredMixin, View):
+    def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        form = SkipForm(request.POST)
+        if not form.is_valid():
+            messages.error(request, _("Choose why you skip it."))
+            return redirect("feedback-task", pk=pk)
+        try:
+            services.skip_task(task_id=pk, annotator=_user(request), **form.cleaned_data)
+        except Problem as problem:
+            messages.error(request, problem.errors[0].detail if problem.errors else problem.detail)
+            return redirect("feedback-task", pk=pk)
+        following = services.claim_next_task(annotator=_user(request))
+        return redirect(following) if following else redirect("feedback-queue")
+
+
+class ReleaseView(LoginRequiredMixin, View):
+    def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        try:
+            services.release_task(task_id=pk, annotator=_user(request))
+        except Problem as problem:
+            messages.error(request, problem.detail)
+        return redirect("feedback-queue")
+
+
+class FlagView(View):
+    """Ask for somebody to look at a result; the live page calls it."""
+
+    def post(self, request: HttpRequest, request_id: uuid.UUID) -> HttpResponse:
+        try:
+            if not request.user.is_authenticated:
+                raise unauthenticated("Your session has ended.")
+            result = selectors.result_to_answer(request.user, request_id)
+            task, is_new = services.flag_result(principal=request.user, result=result)
+        except Problem as problem:
+            return problem_response(problem)
+        return JsonResponse({"task": task.get_absolute_url()}, status=201 if is_new else 200)
+
+
+class ReviewQueueView(LoginRequiredMixin, View):
+    """Answers that nobody has reviewed, oldest first."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        user = _user(request)
+        context = {"answers": selectors.answers_to_review(user)[:50], "collections": selectors.reviewable(user)}
+        return render(request, "feedback/review_queue.html", context)
+
+
+class ReviewView(LoginRequiredMixin, View):
+    """Judge one answer beside the chunk that it is about and what others said."""
+
+    def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        answer = selectors.permitted_review(_user(request), pk)
+        return self._page(request, answer, ReviewForm(), values=answer.human_correction)
+
+    def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        answer = selectors.permitted_review(_user(request), pk)
+        form = ReviewForm(request.POST)
+        result = answer.inference_result
+        steps = len(chunk_to_correct(result)) or answer.collection.horizon
+        actions = posted_chunk(request.POST, steps=steps, dimensions=answer.collection.action_space.dimensions.count())
+        cells: dict[str, str] = {}
+        if form.is_valid():
+            is_fix = form.cleaned_data["verdict"] == ReviewVerdict.FIXED
+            try:
+                services.review_feedback(
+                    feedback_id=answer.pk,
+                    reviewer=_user(request),
+                    **form.cleaned_data,
+                    fixed_actions=actions if is_fix else None,
+                )
+            except Problem as problem:
+                cells = add_problem(form, problem)
+            else:
+                following = selectors.answers_to_review(_user(request)).first()
+                return redirect("feedback-review-answer", following.pk) if following else redirect("feedback-review")
+        return self._page(request, answer, form, values=actions, cells=cells, status=422)
+
+    def _page(
+        self,
+        request: HttpRequest,
+        answer: Feedback,
+        form: ReviewForm,
+        *,
+        values: Any,
+        cells: dict[str, str] | None = None,
+        status: int = 200,
+    ) -> HttpResponse:
+        result = answer.inference_result
+        editor = chunk_editor(
+            result,
+            values=values,
+            compared=answer.human_correction,
+            errors=cells,
+            steps=selectors.neighbours(result),
+        )
+        context = {
+            "answer": answer,
+            "result": result,
+            "form": form,
+            "editor": editor,
+            "others": selectors.other_answers(answer),
+        }
+        return render(request, "feedback/review.html", context, status=status)
+
+
+class AgreementView(LoginRequiredMixin, View):
+    """How far annotators agree, overall, by annotator and by action dimension."""
+
+    def get(self, request: HttpRequest, slug: str) -> HttpResponse:
+        collection = permitted_collection(_user(request), slug, Permission.FEEDBACK_REVIEW)
+        context = {"collection": collection, "agreement": agreement.of_collection(collection)}
+        return render(request, "feedback/agreement.html", context)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import django_filters
+
+from inference.choices import Verdict
+from inference.models import InferenceResult, PolicyVersion
+
+
+class InferenceResultFilter(django_filters.FilterSet):
+    collection = django_filters.CharFilter(field_name="collection__slug")
+    robot = django_filters.CharFilter(field_name="robot__name")
+    episode = django_filters.CharFilter(field_name="episode__external_id")
+    model = django_filters.CharFilter(method="by_model", label="name or name@version")
+    verdict = django_filters.ChoiceFilter(field_name="safety_verdict", choices=Verdict.choices)
+    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = InferenceResult
+        fields: list[str] = []
+
+    def by_model(self, queryset, _name: str, value: str):  # type: ignore[no-untyped-def]
+        name, _, version = value.partition("@")
+        queryset = queryset.filter(model_name=name)
+        return queryset.filter(model_version=version) if version else queryset
+
+
+class PolicyVersionFilter(django_filters.FilterSet):
+    collection = django_filters.CharFilter(field_name="deployments__collection__slug", distinct=True)
+
+    class Meta:
+        model = PolicyVersion
+        fields = ["name", "state"]

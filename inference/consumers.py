@@ -1,0 +1,250 @@
+"""The sockets: ``/ws/inference`` for viewers, ``/ws/policy/{slug}`` for robots that speak openpi."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+import orjson
+import structlog
+from asgiref.sync import sync_to_async
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+
+from accounts import tokens
+from accounts.authentication import JwtAuthentication
+from accounts.principals import Principal
+from collections_app.models import Collection
+from core.asgi import header
+from core.problems import Problem
+from inference.engine.gateway import gateway
+from inference.live import HelloMessage
+from inference.live_hub import CREDIT, Mailbox, live_hub
+from inference.robot_api import openpi, openpi_msgpack
+from inference.robot_api.asking import ask
+from inference.robot_api.caller import authenticate, permitted_collection
+
+logger = structlog.get_logger(__name__)
+
+NOT_AUTHENTICATED = 4401
+NOT_ALLOWED = 4403
+NO_SUCH_COLLECTION = 4404
+STALLED = 1013
+MESSAGE_TOO_BIG = 1009
+_RECHECK_SECONDS = 2.0
+
+
+class LiveConsumer(AsyncWebsocketConsumer):
+    """Sends a viewer what a collection's robots do, no faster than he takes it."""
+
+    mailbox: Mailbox | None = None
+    sender: asyncio.Task[None] | None = None
+    collection_id: uuid.UUID
+
+    async def connect(self) -> None:
+        await self.accept(self._bearer_subprotocol())
+        principal = await self._principal()
+        if principal is None:
+            await self.close(NOT_AUTHENTICATED)
+            return
+        slug = (parse_qs(self.scope["query_string"].decode("latin-1")).get("collection") or [""])[0]
+        hello = await _hello(slug, principal)
+        if isinstance(hello, int):
+            await self.close(hello)
+            return
+        self.principal = principal
+        self.collection_id, message = hello
+        self.mailbox = live_hub().join(self.collection_id)
+        await self.send(orjson.dumps(message).decode())
+        self.sender = asyncio.create_task(self._send_all(self.mailbox))
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """``{"type": "ack", "n": taken}`` returns credit; anything else is not spoken here."""
+        try:
+            told = orjson.loads(text_data or b"")
+            taken = int(told["n"]) if told["type"] == "ack" else 0
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            await self.close(1007)
+            return
+        if self.mailbox is not None:
+            self.mailbox.acknowledge(taken)
+
+    async def disconnect(self, code: int) -> None:
+        if self.sender is not None:
+            self.sender.cancel()
+        if self.mailbox is not None:
+            live_hub().leave(self.collection_id, self.mailbox)
+
+    async def _send_all(self, mailbox: Mailbox) -> None:
+        checked = time.monotonic()
+        while True:
+            for message in await mailbox.get(timeout=_RECHECK_SECONDS):
+                await self.send(message.decode())
+            if mailbox.stalled:
+                await self.close(STALLED)
+                return
+            if time.monotonic() - checked > _RECHECK_SECONDS:
+                checked = time.monotonic()
+                if not await _may_still_watch(self.principal, self.collection_id):
+                    await self.close(NOT_ALLOWED)
+                    return
+
+    def _bearer_subprotocol(self) -> str | None:
+        for offered in self.scope.get("subprotocols", []):
+            if offered.startswith("bearer."):
+                return str(offered)
+        return None
+
+    async def _principal(self) -> Principal | None:
+        """From the session, the ``Authorization`` header or the subprotocol ``bearer.<jwt>``; None without any."""
+        scheme, _, token = header(self.scope, b"authorization").partition(" ")
+        if scheme.lower() == "api-key":
+            try:
+                credential = await authenticate(self.scope, gateway())
+            except Problem:
+                return None
+            return credential.service()
+        subprotocol = self._bearer_subprotocol()
+        if scheme.lower() == "bearer" or subprotocol is not None:
+            jwt = token if scheme.lower() == "bearer" else str(subprotocol).removeprefix("bearer.")
+            return await _person_of(jwt)
+        user = self.scope.get("user")
+        return user if user is not None and user.is_authenticated else None
+
+
+@sync_to_async
+def _person_of(jwt: str) -> Principal | None:
+    from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidToken
+
+    authentication = JwtAuthentication()
+    try:
+        validated = authentication.get_validated_token(jwt.encode())
+        user: Principal = authentication.get_user(validated)
+    except (InvalidToken, AuthenticationFailed):
+        return None
+    return None if tokens.is_revoked(validated.payload) else user
+
+
+@sync_to_async
+def _hello(slug: str, principal: Principal) -> tuple[uuid.UUID, HelloMessage] | int:
+    collection = Collection.objects.select_related("action_space").filter(slug=slug).first()
+    if collection is None:
+        return NO_SUCH_COLLECTION
+    if not Collection.objects.restrict(principal).filter(pk=collection.pk).exists():
+        return NOT_ALLOWED
+    return collection.pk, {
+        "type": "hello",
+        "collection": collection.slug,
+        "name": collection.name,
+        "cameras": collection.cameras,
+        "dimensions": [
+            {"name": d.name, "unit": d.unit, "kind": d.kind, "low": d.low, "high": d.high}
+            for d in collection.action_space.dimensions.all()
+        ],
+        "horizon": collection.horizon,
+        "control_rate_hz": collection.action_space.control_rate_hz,
+        "credit": CREDIT,
+    }
+
+
+@sync_to_async
+def _may_still_watch(principal: Principal, collection_id: uuid.UUID) -> bool:
+    refresh = getattr(principal, "refresh_from_db", None)
+    if refresh is not None:
+        refresh(fields=["is_active", "is_superuser"])
+    return bool(Collection.objects.restrict(principal).filter(pk=collection_id).exists())
+
+
+class PolicyConsumer(AsyncWebsocketConsumer):
+    """Serves a robot whose client is openpi's: metadata first, then one chunk for each observation.
+
+    Observations are answered one after another while the socket goes on reading, so pings are answered when the
+    model is busy. A bad observation is answered by a text frame, and the connection goes on.
+    """
+
+    async def connect(self) -> None:
+        self.name = f"ws-{uuid.uuid4().hex[:8]}"
+        self.previous_ms: float | None = None
+        self.observations: asyncio.Queue[bytes] = asyncio.Queue(maxsize=8)
+        self.answering: asyncio.Task[None] | None = None
+        engine = gateway()
+        slug = self.scope["url_route"]["kwargs"]["slug"]
+        try:
+            self.credential = await authenticate(self.scope, engine)
+            snapshot = await permitted_collection(slug, self.credential, engine)
+        except Problem as problem:
+            await self.accept()
+            await self.close(
+                {401: NOT_AUTHENTICATED, 403: NOT_ALLOWED, 404: NO_SUCH_COLLECTION}.get(problem.status, STALLED)
+            )
+            return
+        await self.accept()
+        await self.send(bytes_data=openpi_msgpack.pack(openpi.metadata(snapshot)))
+        self.answering = asyncio.create_task(self._answer_all(slug))
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if bytes_data is None:
+            await self.send("Send observations as binary msgpack.")
+            return
+        if len(bytes_data) > settings.INFERENCE["MAX_BODY_BYTES"]:
+            await self.close(MESSAGE_TOO_BIG)
+            return
+        if self.observations.full():
+            await self.close(1008)
+            return
+        self.observations.put_nowait(bytes_data)
+
+    async def disconnect(self, code: int) -> None:
+        if self.answering is not None:
+            self.answering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.answering
+        raise StopConsumer
+
+    async def _answer_all(self, slug: str) -> None:
+        while True:
+            frame = await self.observations.get()
+            accepted_at = time.time()
+            started = time.perf_counter()
+            try:
+                result = await self._answer(slug, frame, accepted_at)
+            except Problem as problem:
+                await self.send(openpi.describe(problem))
+                if problem.status in (401, 403, 404):
+                    await self.close(NOT_ALLOWED)
+                    return
+                continue
+            except Exception:
+                logger.exception("policy_socket.failed", connection=self.name)
+                await self.send("Something went wrong on our side.")
+                continue
+            timing: dict[str, float] = {"infer_ms": (time.perf_counter() - started) * 1000}
+            if self.previous_ms is not None:
+                timing["prev_total_ms"] = self.previous_ms
+            result["server_timing"] = timing
+            await self.send(bytes_data=openpi_msgpack.pack(result))
+            self.previous_ms = (time.perf_counter() - started) * 1000
+
+    async def _answer(self, slug: str, frame: bytes, accepted_at: float) -> dict[str, Any]:
+        engine = gateway()
+        # The key may have been revoked and the collection changed since the last frame; both looks are local.
+        self.credential = await authenticate(self.scope, engine)
+        snapshot = await permitted_collection(slug, self.credential, engine)
+        fields = openpi.to_request(openpi_msgpack.unpack_map(frame), snapshot)
+        answer = await ask(fields, snapshot, self.credential, engine, accepted_at=accepted_at, connection=self.name)
+        told = orjson.loads(answer.body)
+        if not told["actions"]:
+            raise Problem(422, "chunk_rejected", "The safety check rejected the policy's actions.")
+        return {
+            "actions": np.asarray(told["actions"], np.float32),
+            "policy_timing": {"infer_ms": told["timing"]["inference_ms"]},
+            "request_id": told["request_id"],
+            "model": told["model"],
+            "safety": told["safety"],
+        }

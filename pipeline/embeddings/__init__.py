@@ -1,0 +1,1 @@
+"""Embeddings: the meaning of instructions and comments as vectors, and the search over them."""

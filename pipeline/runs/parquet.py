@@ -1,0 +1,88 @@
+"""The Parquet of a shard: one schema, one order of columns, the same bytes for the same records."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core import object_store
+
+_LIST = pa.list_(pa.float64())
+_CHUNK = pa.list_(_LIST)
+
+PROCESSED_SCHEMA = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("result_id", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+        ("robot", pa.string()),
+        ("episode_id", pa.string()),
+        ("episode", pa.string()),
+        ("outcome", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("step", pa.int64()),
+        ("instruction", pa.string()),
+        ("state", _LIST),
+        ("actions", _CHUNK),
+        ("proposed_actions", _CHUNK),
+        ("corrected_actions", _CHUNK),
+        ("corrected_by", pa.string()),
+        ("intervention", pa.bool_()),
+        ("rating", pa.float64()),
+        ("comments", pa.list_(pa.string())),
+        ("verdict", pa.string()),
+        ("safety_score", pa.float64()),
+        ("violations", pa.string()),
+        ("confidence", pa.float64()),
+        ("policy_name", pa.string()),
+        ("policy_version", pa.string()),
+        ("queue_ms", pa.float64()),
+        ("inference_ms", pa.float64()),
+        ("total_ms", pa.float64()),
+        ("batch_size", pa.int64()),
+        ("images", pa.map_(pa.string(), pa.string())),
+        ("quality", pa.list_(pa.string())),
+        ("anomaly_score", pa.float64()),
+        ("anomalous", pa.bool_()),
+        ("anomaly_reasons", pa.list_(pa.string())),
+        ("episode_length", pa.float64()),
+        ("episode_seconds", pa.float64()),
+        ("path_length", pa.float64()),
+        ("smoothness", pa.float64()),
+        ("idle_share", pa.float64()),
+        ("interventions", pa.float64()),
+        ("success", pa.bool_()),
+        ("hour_of_day", pa.int64()),
+        ("queue_share", pa.float64()),
+    ]
+)
+
+
+def in_schema(table: pa.Table) -> pa.Table:
+    """A table that has been through every stage, as it is published."""
+    table = table.rename_columns({"id": "result_id"})
+    return table.select(PROCESSED_SCHEMA.names).cast(PROCESSED_SCHEMA)
+
+
+def encode(table: pa.Table) -> bytes:
+    """A table of ``PROCESSED_SCHEMA`` as the bytes of a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=3, row_group_size=5_000)
+    return sink.getvalue()
+
+
+def row_count(key: str) -> int:
+    """How many records a stored file says it holds; reads its footer only."""
+    with object_store.open(key) as source:
+        return int(pq.ParquetFile(source).metadata.num_rows)
+
+
+def batches(key: str) -> Iterator[pa.Table]:
+    """The records of a stored file, a row group at a time."""
+    with object_store.open(key) as source:
+        file = pq.ParquetFile(source)
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)

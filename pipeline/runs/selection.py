@@ -1,0 +1,35 @@
+"""Which records a run, a shard and a run's sample hold."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast, Right
+
+from inference.models import InferenceResult
+from pipeline.models import PipelineRun, QuarantinedRecord, RunShard
+from pipeline.runs.cuts import Cut
+
+
+def of_run(run: PipelineRun) -> QuerySet[InferenceResult]:
+    """What robots were answered in the run's window; of a replay, what its origin still holds in quarantine."""
+    results = InferenceResult.objects.sent().filter(
+        collection=run.collection_id, created_at__gte=run.window_start, created_at__lt=run.window_end
+    )
+    if origin := run.options.get("replay_of"):
+        waiting = QuarantinedRecord.objects.waiting().filter(run=origin)
+        results = results.filter(pk__in=waiting.values("inference_result"))
+    return results
+
+
+def of_shard(shard: RunShard) -> QuerySet[InferenceResult]:
+    cut = Cut(shard.first_episode, shard.last_episode, shard.created_from, shard.created_to, shard.records)
+    return cut.of(of_run(shard.run))
+
+
+def sample_of_run(run: PipelineRun, *, size: int, total: int) -> QuerySet[InferenceResult]:
+    """About ``size`` of the run's ``total`` records, the same ones each time: chosen by their ids' random end."""
+    results = of_run(run)
+    if total <= size:
+        return results
+    threshold = f"{int(0x10000 * size / total):04x}"
+    return results.annotate(id_end=Right(Cast("id", TextField()), 4)).filter(id_end__lt=threshold)

@@ -1,0 +1,116 @@
+"""One shard through the stages: read, transform, embed, write, verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from core.personal_data.presidio import detect
+from pipeline import records
+from pipeline.choices import JobState, ObjectKind
+from pipeline.choices import Stage as StageName
+from pipeline.embeddings import indexing
+from pipeline.models import PipelineRun, QuarantinedRecord, RunShard
+from pipeline.pseudonyms import Pseudonyms
+from pipeline.runs import parquet, selection
+from pipeline.runs.planning import reference
+from pipeline.stages.anomalies import DetectAnomalies
+from pipeline.stages.anonymise import Anonymise
+from pipeline.stages.base import RecordSpec, Rejection, Stage
+from pipeline.stages.features import AddFeatures
+from pipeline.stages.validate import Validate
+from pipeline.storage import catalogue, layout
+
+
+class LostRecordsError(Exception):
+    """A written file does not hold the records that were given to it."""
+
+
+def process(shard: RunShard) -> None:
+    """Work off ``shard``. Safe to do twice, also at the same time: names and bytes are the same.
+
+    Raises whatever a stage raises; the shard then remains unfinished.
+    """
+    run = shard.run
+    RunShard.objects.filter(pk=shard.pk).update(state=JobState.RUNNING, attempts=F("attempts") + 1)
+    counts: dict[str, dict[str, Any]] = {}
+    quarantined: list[QuarantinedRecord] = []
+    table = records.read(selection.of_shard(shard), as_of=run.created_at)
+    for stage in stages(run):
+        started = time.perf_counter()
+        before = table.num_rows
+        output = stage(table)
+        table = output.table
+        quarantined += _quarantined(run, stage.name, output.rejections)
+        counts[stage.name] = _count(before, table.num_rows, started, output.counts)
+    if run.options.get("embed", True):
+        started = time.perf_counter()
+        made = indexing.index_results(table.column("id").to_pylist())
+        counts[StageName.EMBED] = _count(table.num_rows, table.num_rows, started, {"embedded": made})
+    file = _write(shard, table, counts)
+    with transaction.atomic():
+        QuarantinedRecord.objects.bulk_create(quarantined, ignore_conflicts=True)
+        RunShard.objects.filter(pk=shard.pk).update(
+            state=JobState.SUCCEEDED, stage_counts=counts, file=file, error=""
+        )
+        PipelineRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
+
+
+def stages(run: PipelineRun) -> list[Stage]:
+    """The run's graph of pure stages, in order."""
+    spec = RecordSpec.of(run.collection, as_of=run.created_at)
+    return [
+        Validate(spec),
+        DetectAnomalies(spec, reference(layout.run_folder(run.collection.slug, run.pk))),
+        Anonymise(Pseudonyms.of(run.collection_id), detect),
+        AddFeatures(spec),
+    ]
+
+
+def _write(shard: RunShard, table: pa.Table, counts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Write the shard's file and read it back. Raises ``LostRecordsError`` or ``CorruptObjectError``."""
+    run = shard.run
+    started = time.perf_counter()
+    name = layout.batch_name(shard.number)
+    key = layout.run_folder(run.collection.slug, run.pk) + name
+    entry = catalogue.store(
+        key,
+        parquet.encode(parquet.in_schema(table)),
+        kind=ObjectKind.PROCESSED,
+        collection=run.collection,
+        run=run,
+    )
+    counts[StageName.WRITE] = _count(table.num_rows, table.num_rows, started, {"bytes": entry.bytes})
+    started = time.perf_counter()
+    catalogue.verify(entry)
+    stored = parquet.row_count(key)
+    if stored != table.num_rows:
+        raise LostRecordsError(f"{key} holds {stored} records of {table.num_rows}.")
+    counts[StageName.VERIFY] = _count(table.num_rows, stored, started, {"files": 1})
+    return {"path": name, "records": table.num_rows, "bytes": entry.bytes, "sha256": entry.sha256}
+
+
+def _count(before: int, after: int, started: float, counted: Any) -> dict[str, Any]:
+    return {
+        "records_in": before,
+        "records_out": after,
+        "seconds": round(time.perf_counter() - started, 4),
+        "counts": dict(counted),
+    }
+
+
+def _quarantined(
+    run: PipelineRun, stage: StageName, rejections: Sequence[Rejection]
+) -> list[QuarantinedRecord]:
+    return [
+        QuarantinedRecord(
+            run=run, inference_result_id=r.result_id, stage=stage, reason=r.reason, detail=r.detail
+        )
+        for r in rejections
+    ]

@@ -1,0 +1,121 @@
+"""Detect anomalies: robust z-scores and an isolation forest over state, action and timing, explained.
+
+The reference is a sample of the same window, so that a record is judged against its own collection. It is numbers only:
+the forest is grown again from them, with a fixed seed, wherever a shard runs; no model is ever unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.choices import Stage as StageName
+from pipeline.stages.base import FloatArray, RecordSpec, StageOutput, matrices, vectors
+
+# 1 / Φ⁻¹(3/4): makes the median absolute deviation a standard deviation of normal data (Rousseeuw and Croux, 1993).
+MAD_TO_SIGMA = 1.4826
+Z_LIMIT = 6.0
+# Liu, Ting and Zhou (2008): scores near 0.5 are ordinary, well above are anomalies.
+FOREST_LIMIT = 0.65
+MIN_REFERENCE = 32
+TREES = 64
+SUBSAMPLE = 256
+MAX_REASONS = 3
+
+
+@dataclass(frozen=True)
+class AnomalyReference:
+    """A sample of a window: ``float64 [records][features]``, by ``feature_names``."""
+
+    sample: FloatArray
+
+    @cached_property
+    def center(self) -> FloatArray:
+        return np.asarray(np.median(self.sample, axis=0))
+
+    @cached_property
+    def scale(self) -> FloatArray:
+        """The robust standard deviation per feature; at least a thousandth of the feature's own size, so that what
+        never varies does not make every rounding error an anomaly."""
+        deviation = np.median(np.abs(self.sample - self.center), axis=0) * MAD_TO_SIGMA
+        spread = self.sample.std(axis=0)
+        return np.maximum.reduce([deviation, spread * 0.1, np.abs(self.center) * 1e-3, np.full_like(spread, 1e-6)])
+
+    @cached_property
+    def forest(self) -> Any:
+        from sklearn.ensemble import IsolationForest
+
+        forest = IsolationForest(n_estimators=TREES, max_samples=min(SUBSAMPLE, len(self.sample)), random_state=0)
+        return forest.fit(self.sample)
+
+
+def feature_names(spec: RecordSpec) -> tuple[str, ...]:
+    """The columns of ``feature_matrix``."""
+    return (
+        *(f"state.{name}" for name in spec.state_names),
+        *(f"action.{name}" for name in spec.action_names),
+        *(f"action_change.{name}" for name in spec.action_names),
+        "log_total_ms",
+        "log_inference_ms",
+    )
+
+
+def feature_matrix(table: pa.Table, spec: RecordSpec) -> FloatArray:
+    """``float64 [records][features]``: state, the chunk's mean, its largest change between steps, log milliseconds.
+
+    A record without actions (rejected) counts as still.
+    """
+    dimensions = len(spec.action_names)
+    chunks = matrices(table.column("actions"), dimensions)
+    still = np.zeros(dimensions)
+    means = [c.mean(axis=0) if c is not None and len(c) else still for c in chunks]
+    changes = [np.abs(np.diff(c, axis=0)).max(axis=0) if c is not None and len(c) > 1 else still for c in chunks]
+    milliseconds = np.stack([table.column(name).to_numpy() for name in ("total_ms", "inference_ms")], axis=1)
+    return np.hstack(
+        [
+            np.array(vectors(table.column("state"))).reshape(table.num_rows, -1),
+            np.array(means).reshape(table.num_rows, dimensions),
+            np.array(changes).reshape(table.num_rows, dimensions),
+            np.log1p(np.maximum(milliseconds, 0.0)),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DetectAnomalies:
+    """Adds ``anomaly_score`` (0..1, the forest's), ``anomalous`` and ``anomaly_reasons`` (the features, with their z).
+
+    Without a reference of at least ``MIN_REFERENCE`` records nothing is judged: score null, not anomalous.
+    """
+
+    spec: RecordSpec
+    reference: AnomalyReference | None
+    name = StageName.ANOMALIES
+
+    def __call__(self, table: pa.Table) -> StageOutput:
+        count = table.num_rows
+        scores: pa.Array = pa.nulls(count, pa.float64())
+        anomalous = np.zeros(count, dtype=bool)
+        reasons: Sequence[Sequence[str]] = [[] for _ in range(count)]
+        if self.reference is not None and len(self.reference.sample) >= MIN_REFERENCE and count:
+            features = feature_matrix(table, self.spec)
+            z = (features - self.reference.center) / self.reference.scale
+            isolation = -self.reference.forest.score_samples(features)
+            extreme = np.abs(z).max(axis=1) > Z_LIMIT
+            anomalous = extreme | (isolation > FOREST_LIMIT)
+            reasons = [self._reasons(z[i]) if anomalous[i] else [] for i in range(count)]
+            scores = pa.array(np.round(isolation, 6))
+        table = table.append_column("anomaly_score", scores)
+        table = table.append_column("anomalous", pa.array(anomalous))
+        table = table.append_column("anomaly_reasons", pa.array(reasons, pa.list_(pa.string())))
+        return StageOutput(table, counts={"anomalous": int(anomalous.sum())})
+
+    def _reasons(self, z: FloatArray) -> list[str]:
+        names = feature_names(self.spec)
+        furthest = np.argsort(-np.abs(z), kind="stable")[:MAX_REASONS]
+        return [f"{names[i]} z={z[i]:+.1f}" for i in furthest]

@@ -1,0 +1,84 @@
+"""Features: what an episode was like, repeated on each of its records, and what a record's moment was like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.choices import Stage as StageName
+from pipeline.stages.base import FloatArray, RecordSpec, StageOutput, matrices, vectors
+
+# A step that changes every state entry by less than this share of what the episode spans is idle.
+IDLE_SHARE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class AddFeatures:
+    """Adds, per record, of its episode: ``episode_length`` (records), ``episode_seconds``, ``path_length`` (sum of the
+    Euclidean distances between successive states, in mixed state units), ``smoothness`` (minus the mean magnitude of
+    the states' second difference, so that higher is smoother), ``idle_share`` (of its steps), ``interventions``
+    (corrected records) and ``success`` (null while unknown); and of its moment: ``hour_of_day`` (UTC) and ``queue_share``
+    (waiting time as a share of the whole). Null without an episode. Expects whole episodes in the order of their steps.
+    """
+
+    spec: RecordSpec
+    name = StageName.FEATURES
+
+    def __call__(self, table: pa.Table) -> StageOutput:
+        count = table.num_rows
+        states = np.array(vectors(table.column("state"))).reshape(count, -1)
+        episodes = table.column("episode_id").to_pylist()
+        corrected = np.array([c is not None for c in matrices(table.column("corrected_actions"), len(self.spec.action_names))])
+        intervened = table.column("intervention").to_numpy(zero_copy_only=False).astype(bool)
+        seconds = table.column("created_at").cast(pa.int64()).to_numpy() / 1e6
+        outcomes = table.column("outcome").to_pylist()
+        columns = {name: np.full(count, np.nan) for name in _EPISODE_COLUMNS}
+        success: list[bool | None] = [None] * count
+        starts = [i for i in range(count) if i == 0 or episodes[i] != episodes[i - 1]]
+        known = 0
+        for start, end in zip(starts, [*starts[1:], count], strict=True):
+            if episodes[start] is None:
+                continue
+            known += 1
+            part = slice(start, end)
+            for name, value in _describe(states[part], seconds[part]).items():
+                columns[name][part] = value
+            columns["interventions"][part] = (corrected | intervened)[part].sum()
+            if outcomes[start]:
+                success[start:end] = [outcomes[start] == "success"] * (end - start)
+        for name in _EPISODE_COLUMNS:
+            table = table.append_column(name, pa.array(columns[name], from_pandas=True))
+        table = table.append_column("success", pa.array(success, pa.bool_()))
+        table = table.append_column("hour_of_day", pc.hour(table.column("created_at")))
+        total = np.maximum(table.column("total_ms").to_numpy(), 1e-9)
+        share = np.clip(table.column("queue_ms").to_numpy() / total, 0.0, 1.0)
+        table = table.append_column("queue_share", pa.array(np.round(share, 6)))
+        return StageOutput(table, counts={"episodes": known})
+
+
+_EPISODE_COLUMNS = (
+    "episode_length",
+    "episode_seconds",
+    "path_length",
+    "smoothness",
+    "idle_share",
+    "interventions",
+)
+
+
+def _describe(states: FloatArray, seconds: FloatArray) -> dict[str, float]:
+    """Aggregates of one episode: ``states`` is ``float64 [records][state]``, ``seconds`` ``float64 [records]``."""
+    moves = np.diff(states, axis=0)
+    span = np.ptp(states, axis=0)
+    idle = (np.abs(moves) <= IDLE_SHARE * np.maximum(span, 1e-9)).all(axis=1) if len(moves) else np.zeros(0)
+    bends = np.diff(states, n=2, axis=0)
+    return {
+        "episode_length": float(len(states)),
+        "episode_seconds": float(seconds.max() - seconds.min()),
+        "path_length": float(np.linalg.norm(moves, axis=1).sum()) if len(moves) else 0.0,
+        "smoothness": -float(np.linalg.norm(bends, axis=1).mean()) if len(bends) else 0.0,
+        "idle_share": float(idle.mean()) if len(idle) else 0.0,
+    }

@@ -1,0 +1,1 @@
+"""Where objects lie, the catalogue of them, and how long they are kept."""

@@ -1,0 +1,35 @@
+"""The keys of objects (docs/pipeline.md, "Where things are"). Made here and nowhere else."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date, datetime
+
+
+def raw_folder(day: date, slug: str, request_id: uuid.UUID) -> str:
+    return f"raw/{day.isoformat()}/collection_{slug}/{request_id}/"
+
+
+def run_folder(slug: str, run_id: uuid.UUID) -> str:
+    return f"processed/collection_{slug}/run_{run_id}/"
+
+
+def batch_name(number: int) -> str:
+    """The Parquet file of a run's shard; shards are counted from 1."""
+    return f"batch_{number:03d}.parquet"
+
+
+def export_folder(slug: str, export_id: uuid.UUID) -> str:
+    return f"exports/collection_{slug}/export_{export_id}/"
+
+
+def embeddings_key(slug: str) -> str:
+    return f"embeddings/collection_{slug}_embeddings.parquet"
+
+
+def backup_key(moment: datetime) -> str:
+    return f"backups/db_backup_{moment.date().isoformat()}.dump"
+
+
+def backup_settings_key(moment: datetime) -> str:
+    return f"backups/configuration_{moment.date().isoformat()}.json"

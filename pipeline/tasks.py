@@ -1,0 +1,112 @@
+"""The pipeline's Celery tasks: ids in, nothing out, safe to run twice. Importing this module loads no torch."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+from celery import shared_task
+from django.db import connection
+
+from pipeline.choices import JobState
+from pipeline.models import Export, PipelineRun, RunShard
+
+STALLED_AFTER = timedelta(minutes=3)
+
+
+@shared_task
+def ensure_partitions() -> None:
+    """Make the partitions of ``inference_results`` for this month and the three after it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT create_inference_results_partition((now() + make_interval(months => ahead))::date) "
+            "FROM generate_series(0, 3) AS ahead"
+        )
+
+
+@shared_task
+def embed_backlog() -> None:
+    """Embed what has no vector yet. Beat sends it every few seconds; while one is at work the others return at once."""
+    from pipeline.embeddings import backlog
+    from pipeline.locks import held_by_one
+
+    with held_by_one("embed-backlog") as mine:
+        if mine:
+            backlog.work_off(seconds=20)
+
+
+@shared_task
+def embed_results(result_ids: list[str]) -> None:
+    from pipeline.embeddings import indexing
+
+    indexing.index_results(result_ids)
+
+
+@shared_task
+def embed_feedback(feedback_id: str) -> None:
+    from pipeline.embeddings import indexing
+
+    indexing.index_feedback([feedback_id])
+
+
+@shared_task
+def run_pipeline(run_id: str) -> None:
+    """Plan a run and hand its unfinished shards to the workers."""
+    from pipeline.runs import planning, runner
+
+    run = _open_run(run_id)
+    if run is None:
+        return
+    try:
+        planning.plan(run)
+    except Exception as error:
+        runner.fail(run, error)
+        return
+    for shard_id in run.shards.unfinished().order_by("number").values_list("pk", flat=True):
+        process_shard.delay(shard_id)
+    runner.finish(run)
+
+
+@shared_task
+def process_shard(shard_id: int) -> None:
+    """Work off one shard; whoever does the last one publishes the run."""
+    from pipeline.runs import runner, shards
+
+    shard = RunShard.objects.select_related("run__collection__action_space").filter(pk=shard_id).first()
+    if shard is None or shard.run.state != JobState.RUNNING:
+        return
+    if shard.state != JobState.SUCCEEDED:
+        try:
+            shards.process(shard)
+        except Exception as error:
+            if runner.shard_failed(shard, error):
+                process_shard.apply_async((shard_id,), countdown=2**shard.attempts)
+            return
+    runner.refresh(shard.run)
+    try:
+        runner.finish(shard.run)
+    except Exception as error:
+        runner.fail(shard.run, error)
+
+
+@shared_task
+def resume_stalled() -> None:
+    """Hand out again what a killed worker left behind."""
+    for run in PipelineRun.objects.stalled(STALLED_AFTER):
+        run_pipeline.delay(str(run.pk))
+    for export in Export.objects.stalled(STALLED_AFTER):
+        write_export.delay(str(export.pk))
+
+
+@shared_task
+def write_export(export_id: str) -> None:
+    from pipeline.exports import writer
+
+    export = Export.objects.select_related("collection__action_space").filter(pk=export_id).first()
+    if export is not None and export.state in (JobState.QUEUED, JobState.RUNNING):
+        writer.write(export)
+
+
+def _open_run(run_id: str) -> PipelineRun | None:
+    runs = PipelineRun.objects.unfinished().select_related("collection__action_space")
+    return runs.filter(pk=uuid.UUID(run_id)).first()

@@ -1,0 +1,170 @@
+// The replay: pictures, plots and facts of one result at a time, moved by slider, keys or the plots themselves.
+import { drawRows } from "../plots/actions.js";
+import { toast } from "../js/toasts.js";
+import { showVerdict } from "../js/verdicts.js";
+import { showFacts, showViolations } from "./facts.js";
+import { chunkLines, episodeLines } from "./lines.js";
+import { Pictures } from "./pictures.js";
+
+const ROW_HEIGHT = 72;
+const FASTEST_MS = 60;
+const SLOWEST_MS = 1500;
+
+class Replay {
+  at = 0;
+  mode = "episode";
+  compared = "";
+  #timer = null;
+  #scale = null;
+
+  constructor(data) {
+    this.data = data;
+    this.frames = data.frames;
+    this.pictures = new Pictures(document.getElementById("cameras"), data.cameras, this.frames);
+    for (const id of ["scrub", "timeline", "back", "play", "forward", "issue", "position", "verdict", "facts", "violations", "plot", "compare", "copy"]) {
+      this[id] = document.getElementById(id);
+    }
+  }
+
+  start() {
+    document.getElementById("replay").hidden = false;
+    this.#buildTimeline();
+    this.#offerComparisons();
+    this.scrub.addEventListener("input", () => this.go(Number(this.scrub.value)));
+    this.back.addEventListener("click", () => this.go(this.at - 1));
+    this.forward.addEventListener("click", () => this.go(this.at + 1));
+    this.play.addEventListener("click", () => this.togglePlay());
+    this.issue.addEventListener("click", () => this.nextIssue());
+    this.copy.addEventListener("click", () => this.#copyLink());
+    this.compare.addEventListener("change", () => this.#compareWith(this.compare.value));
+    for (const button of document.querySelectorAll("[data-mode]")) {
+      button.addEventListener("click", () => this.#showMode(button.dataset.mode));
+    }
+    this.plot.addEventListener("pointerdown", (event) => this.#pick(event));
+    this.plot.addEventListener("pointermove", (event) => event.buttons && this.#pick(event));
+    document.addEventListener("keydown", (event) => this.#key(event));
+    document.addEventListener("themechange", () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(this.plot.parentElement);
+    const wanted = this.frames.findIndex((frame) => frame.request_id === this.data.start_at);
+    this.go(Math.max(0, wanted));
+  }
+
+  go(index) {
+    const frames = this.frames;
+    this.at = Math.min(frames.length - 1, Math.max(0, index));
+    const frame = frames[this.at];
+    this.scrub.value = this.at;
+    this.scrub.setAttribute("aria-valuetext", `Result ${this.at + 1} of ${frames.length}`);
+    this.position.textContent = `${this.at + 1} / ${frames.length}`;
+    this.timeline.querySelector("[data-now]")?.removeAttribute("data-now");
+    this.timeline.children[this.at].setAttribute("data-now", "");
+    this.pictures.show(this.at);
+    showVerdict(this.verdict, frame.safety.verdict);
+    showFacts(this.facts, frame, this.data.state_names);
+    showViolations(this.violations, frame.safety.violations);
+    this.draw();
+  }
+
+  draw() {
+    const lines = this.mode === "episode" ? episodeLines(this.frames, this.compared) : chunkLines(this.frames[this.at], this.compared);
+    const length = this.mode === "episode" ? this.frames.length : Math.max(...lines.map((line) => line.values.length), 1);
+    const cursor = this.mode === "episode" ? this.at : null;
+    this.#scale = drawRows(this.plot, this.data.dimensions, lines, { length, cursor, rowHeight: ROW_HEIGHT });
+    this.plot.setAttribute("aria-label", `Actions of result ${this.at + 1}; every number is in the table below`);
+  }
+
+  togglePlay() {
+    if (this.#timer) this.#stop();
+    else {
+      if (this.at === this.frames.length - 1) this.go(0);
+      this.#showPlaying(true);
+      this.#advance();
+    }
+  }
+
+  // Plays at the pace at which it happened, without dead time.
+  #advance() {
+    const next = this.frames[this.at + 1];
+    if (!next) return this.#stop();
+    const gap = Date.parse(next.at) - Date.parse(this.frames[this.at].at);
+    this.#timer = setTimeout(() => {
+      this.go(this.at + 1);
+      this.#advance();
+    }, Math.min(SLOWEST_MS, Math.max(FASTEST_MS, gap)));
+  }
+
+  #stop() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#showPlaying(false);
+  }
+
+  #showPlaying(playing) {
+    this.play.setAttribute("aria-label", playing ? "Stop" : "Play");
+    this.play.querySelector("use").setAttribute("href", `${document.documentElement.dataset.icons}#${playing ? "pause" : "play"}`);
+  }
+
+  // An issue is a result that was not safe or that somebody corrected.
+  nextIssue() {
+    const order = [...this.frames.keys()].map((offset) => (this.at + 1 + offset) % this.frames.length);
+    const found = order.find((index) => this.frames[index].safety.verdict !== "pass" || this.frames[index].corrected);
+    if (found === undefined) toast("Every result here passed, and nobody corrected one.", { tone: "pass", symbol: "pass" });
+    else this.go(found);
+  }
+
+  #showMode(mode) {
+    this.mode = mode;
+    for (const button of document.querySelectorAll("[data-mode]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+    }
+    this.draw();
+  }
+
+  #offerComparisons() {
+    const models = new Set(this.frames.flatMap((frame) => frame.others.map((other) => other.model)));
+    document.getElementById("compare-field").hidden = models.size === 0;
+    for (const model of models) this.compare.add(new Option(model, model));
+  }
+
+  #compareWith(model) {
+    this.compared = model;
+    this.draw();
+  }
+
+  #buildTimeline() {
+    for (const frame of this.frames) {
+      const mark = document.createElement("i");
+      mark.dataset.verdict = frame.safety.verdict;
+      if (frame.corrected) mark.dataset.corrected = "";
+      this.timeline.append(mark);
+    }
+  }
+
+  #pick(event) {
+    if (this.mode !== "episode" || !this.#scale) return;
+    const x = event.offsetX - parseFloat(getComputedStyle(this.plot).paddingLeft);
+    const share = (x - this.#scale.left) / (this.#scale.right - this.#scale.left);
+    this.go(Math.round(share * (this.frames.length - 1)));
+  }
+
+  async #copyLink() {
+    const url = new URL(location.href);
+    url.searchParams.set("at", this.frames[this.at].request_id);
+    await navigator.clipboard.writeText(url.href);
+    toast("Link to this moment copied.", { symbol: "copy", seconds: 2 });
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=range]), select, textarea")) return;
+    if (event.key === "ArrowLeft") this.go(this.at - 1);
+    else if (event.key === "ArrowRight") this.go(this.at + 1);
+    else if (event.key === "Home") this.go(0);
+    else if (event.key === "End") this.go(this.frames.length - 1);
+    else if (event.key === "n") this.nextIssue();
+    else if (event.key === " " && !event.target.closest("button, a, summary")) this.togglePlay();
+    else return;
+    event.preventDefault();
+  }
+}
+
+new Replay(JSON.parse(document.getElementById("replay-data").textContent)).start();

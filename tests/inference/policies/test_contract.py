@@ -1,0 +1,96 @@
+"""What holds for every backend. A new backend adds one line to ``BACKENDS``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference.exceptions import PolicyConfigurationError
+from inference.policies.base import Policy
+from inference.policies.handler import POLICY_BACKENDS, create_policy
+from tests.inference.policies.observations import observation_for
+
+BACKENDS: dict[str, dict[str, Any]] = {
+    "compact": {"device": "cpu"},
+    "simulated": {},
+    "python": {"path": "tests.inference.policies.users_policies:HoldStill"},
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.ml if name == "compact" else ()) for name in BACKENDS],
+)
+def policy(request: pytest.FixtureRequest) -> Iterator[Policy]:
+    policy = create_policy(request.param, BACKENDS[request.param])
+    policy.load()
+    yield policy
+    policy.close()
+
+
+def test_every_backend_is_under_this_contract() -> None:
+    assert set(BACKENDS) == set(POLICY_BACKENDS)
+
+
+def test_info_is_known_after_load(policy: Policy) -> None:
+    assert policy.info.name
+    assert policy.info.cameras
+    assert policy.info.state_size > 0
+    assert len(set(policy.info.action_names)) == len(policy.info.action_names) > 0
+    assert policy.info.horizon > 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_each_observation_gets_one_finite_chunk_of_the_shape_in_info(policy: Policy, size: int) -> None:
+    chunks = policy.infer([observation_for(policy.info, seed=seed) for seed in range(size)])
+
+    assert len(chunks) == size
+    for chunk in chunks:
+        assert chunk.actions.shape == (policy.info.horizon, len(policy.info.action_names))
+        assert chunk.actions.dtype == np.float32
+        assert np.isfinite(chunk.actions).all()
+
+
+def test_an_answer_does_not_depend_on_its_neighbours_in_the_batch(policy: Policy) -> None:
+    observations = [observation_for(policy.info, seed=seed) for seed in range(4)]
+
+    together = policy.infer(observations)
+    alone = [policy.infer([observation])[0] for observation in observations]
+
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.actions, other.actions, atol=1e-4)
+
+
+def test_the_same_observation_gets_the_same_answer(policy: Policy) -> None:
+    observation = observation_for(policy.info)
+
+    first, second = policy.infer([observation]), policy.infer([observation])
+
+    np.testing.assert_array_equal(first[0].actions, second[0].actions)
+
+
+def test_an_observation_is_left_as_it_was(policy: Policy) -> None:
+    observation, copy = observation_for(policy.info), observation_for(policy.info)
+
+    policy.infer([observation])
+
+    np.testing.assert_array_equal(observation.state, copy.state)
+    for camera in policy.info.cameras:
+        np.testing.assert_array_equal(observation.images[camera], copy.images[camera])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_close_may_be_called_twice_and_before_load(backend: str) -> None:
+    policy = create_policy(backend, BACKENDS[backend])
+
+    policy.close()
+    policy.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_unknown_option_is_refused_by_name(backend: str) -> None:
+    with pytest.raises(PolicyConfigurationError, match="sped"):
+        create_policy(backend, {**BACKENDS[backend], "sped": "fast"})

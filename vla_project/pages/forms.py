@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from accounts.choices import Role
+from accounts.models import User
+from collections_app.choices import Outcome
+from inference.choices import Verdict
+from pipeline.choices import ExportFormat
+
+
+class ResultFilterForm(forms.Form):
+    """Which results of a collection to show; ``q`` searches by meaning."""
+
+    q = forms.CharField(required=False, max_length=400, label=_("Search"))
+    verdict = forms.ChoiceField(required=False, label=_("Safety"), choices=[("", _("Any")), *Verdict.choices])
+    robot = forms.CharField(required=False, max_length=64, label=_("Robot"))
+    model = forms.CharField(required=False, max_length=100, label=_("Policy"))
+
+
+class EpisodeFilterForm(forms.Form):
+    outcome = forms.ChoiceField(
+        required=False,
+        label=_("Outcome"),
+        choices=[("", _("Any")), *Outcome.choices, ("none", _("Not known yet"))],
+    )
+    robot = forms.CharField(required=False, max_length=64, label=_("Robot"))
+    tag = forms.CharField(required=False, max_length=64, label=_("Tag"))
+
+
+class EpisodeForm(forms.Form):
+    """What a person says of an episode."""
+
+    outcome = forms.ChoiceField(
+        required=False, label=_("Outcome"), choices=[("", _("Not known yet")), *Outcome.choices]
+    )
+    tags = forms.CharField(required=False, max_length=400, label=_("Tags"), help_text=_("Separated by commas."))
+
+    def clean_tags(self) -> list[str]:
+        tags = [tag.strip() for tag in self.cleaned_data["tags"].split(",")]
+        return list(dict.fromkeys(tag for tag in tags if tag))
+
+
+class ExportForm(forms.Form):
+    format = forms.ChoiceField(label=_("Format"), choices=ExportFormat.choices)
+
+
+class MemberForm(forms.Form):
+    """Somebody's role in a collection."""
+
+    username = forms.CharField(max_length=150, label=_("Username"))
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        user = User.objects.filter(username=cleaned.get("username", ""), is_active=True).first()
+        if cleaned.get("username") and user is None:
+            self.add_error("username", _("Nobody has this username."))
+        return {**cleaned, "user": user}

@@ -1,0 +1,222 @@
+"""What the pages show of collections, results and episodes."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Aggregate, Count, F, FloatField, Max, Q, QuerySet
+from django.db.models.functions import TruncHour
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.principals import Principal
+from collections_app.models import Collection, Episode, Robot
+from core.problems import not_found
+from feedback.models import Feedback
+from inference.choices import DeploymentRole, Verdict
+from inference.models import Deployment, InferenceResult
+
+ONLINE_WITHIN = timedelta(minutes=1)
+SCORE_BINS = 10
+
+
+class Percentile(Aggregate):
+    """PostgreSQL's ``percentile_cont``: the value below which ``fraction`` of the rows lie, interpolated."""
+
+    function = "percentile_cont"
+    template = "%(function)s(%(fraction)s) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = FloatField()
+
+    def __init__(self, expression: str, fraction: float, **extra: Any) -> None:
+        super().__init__(expression, fraction=float(fraction), **extra)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionCard:
+    """A collection in a list: what goes on there now. ``per_hour`` holds 24 counts, oldest first."""
+
+    collection: Collection
+    robots: int
+    robots_online: int
+    per_hour: list[int]
+    last_hour: int
+    last_hour_unsafe: int
+    policies: list[str]
+
+
+def collection_cards(principal: Principal, *, limit: int) -> list[CollectionCard]:
+    """The newest ``limit`` collections that ``principal`` may read; four queries, however many."""
+    collections = list(Collection.objects.restrict(principal).filter(archived_at=None)[:limit])
+    now = timezone.now()
+    robots = {
+        row["collection"]: row
+        for row in Robot.objects.filter(collection__in=collections)
+        .order_by()
+        .values("collection")
+        .annotate(count=Count("pk"), online=Count("pk", filter=Q(last_seen_at__gte=now - ONLINE_WITHIN)))
+    }
+    first_hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    per_hour: dict[Any, list[int]] = {collection.pk: [0] * 24 for collection in collections}
+    unsafe_now: dict[Any, int] = {}
+    counted = (
+        InferenceResult.objects.sent()
+        .filter(collection__in=collections, created_at__gte=first_hour)
+        .order_by()
+        .values("collection", hour=TruncHour("created_at"))
+        .annotate(count=Count("pk"), unsafe=Count("pk", filter=~Q(safety_verdict=Verdict.PASS)))
+    )
+    for row in counted:
+        at = int((row["hour"] - first_hour).total_seconds() // 3600)
+        if 0 <= at < 24:
+            per_hour[row["collection"]][at] = row["count"]
+        if at == 23:
+            unsafe_now[row["collection"]] = row["unsafe"]
+    policies: dict[Any, list[str]] = {}
+    deployed = Deployment.objects.active().filter(collection__in=collections).select_related("policy_version")
+    for deployment in deployed:
+        policies.setdefault(deployment.collection_id, []).append(str(deployment.policy_version))
+    return [
+        CollectionCard(
+            collection=collection,
+            robots=robots.get(collection.pk, {}).get("count", 0),
+            robots_online=robots.get(collection.pk, {}).get("online", 0),
+            per_hour=per_hour[collection.pk],
+            last_hour=per_hour[collection.pk][-1],
+            last_hour_unsafe=unsafe_now.get(collection.pk, 0),
+            policies=policies.get(collection.pk, []),
+        )
+        for collection in collections
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One hour of a collection; latencies in milliseconds, None where nothing was answered."""
+
+    start: datetime
+    passed: int = 0
+    clamped: int = 0
+    rejected: int = 0
+    p50: float | None = None
+    p95: float | None = None
+
+
+def last_day(collection: Collection) -> list[Hour]:
+    """The last 24 hours, oldest first, the running hour last. One query over the collection's newest results."""
+    first = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    rows = (
+        InferenceResult.objects.sent()
+        .filter(collection=collection, created_at__gte=first)
+        .order_by()
+        .values(start=TruncHour("created_at"))
+        .annotate(
+            passed=Count("pk", filter=Q(safety_verdict=Verdict.PASS)),
+            clamped=Count("pk", filter=Q(safety_verdict=Verdict.CLAMPED)),
+            rejected=Count("pk", filter=Q(safety_verdict=Verdict.REJECTED)),
+            p50=Percentile("total_ms", 0.5),
+            p95=Percentile("total_ms", 0.95),
+        )
+    )
+    known = {row["start"]: Hour(**row) for row in rows}
+    hours = [first + timedelta(hours=offset) for offset in range(24)]
+    return [known.get(start, Hour(start)) for start in hours]
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """How many of the last day's results had a safety score in [low, high); the last bin includes 1."""
+
+    low: float
+    high: float
+    count: int
+
+
+def safety_scores(collection: Collection) -> list[Bin]:
+    """The last day's safety scores in ten bins."""
+    since = timezone.now() - timedelta(days=1)
+    results = InferenceResult.objects.sent().filter(collection=collection, created_at__gte=since)
+    edges = [number / SCORE_BINS for number in range(SCORE_BINS + 1)]
+    counts = results.aggregate(
+        **{
+            f"bin_{number}": Count(
+                "pk",
+                filter=Q(safety_score__gte=edges[number])
+                & (Q(safety_score__lte=1) if number == SCORE_BINS - 1 else Q(safety_score__lt=edges[number + 1])),
+            )
+            for number in range(SCORE_BINS)
+        }
+    )
+    return [Bin(edges[n], edges[n + 1], counts[f"bin_{n}"]) for n in range(SCORE_BINS)]
+
+
+def robots_of(collection: Collection) -> QuerySet[Robot]:
+    return Robot.objects.filter(collection=collection).order_by(F("last_seen_at").desc(nulls_last=True), "name")
+
+
+def deployments_of(collection: Collection) -> list[tuple[Deployment, float]]:
+    """The collection's deployments, active ones first, each with its share of the traffic (0 for shadows)."""
+    deployments = list(
+        Deployment.objects.filter(collection=collection).select_related("policy_version").order_by("role", "-weight")
+    )
+    total = sum(d.weight for d in deployments if d.role == DeploymentRole.ACTIVE) or 1
+    return [(d, d.weight / total if d.role == DeploymentRole.ACTIVE else 0.0) for d in deployments]
+
+
+def results_of(collection: Collection, *, verdict: str = "", robot: str = "", model: str = "") -> QuerySet[InferenceResult]:
+    """The collection's results narrowed by a safety verdict, a robot's name and ``name`` or ``name@version``."""
+    results = InferenceResult.objects.sent().filter(collection=collection).select_related("robot", "episode")
+    if verdict:
+        results = results.filter(safety_verdict=verdict)
+    if robot:
+        results = results.filter(robot__name=robot)
+    if model:
+        name, _, version = model.partition("@")
+        results = results.filter(model_name=name, **({"model_version": version} if version else {}))
+    return results
+
+
+def episodes_of(collection: Collection, *, outcome: str = "", robot: str = "", tag: str = "") -> QuerySet[Episode]:
+    """The collection's episodes narrowed by outcome (``none``: not yet known), robot's name and tag."""
+    episodes = Episode.objects.filter(collection=collection).select_related("robot")
+    if outcome:
+        episodes = episodes.filter(outcome="" if outcome == "none" else outcome)
+    if robot:
+        episodes = episodes.filter(robot__name=robot)
+    if tag:
+        episodes = episodes.filter(tags__contains=[tag])
+    return episodes
+
+
+def visible_result(user: User, request_id: uuid.UUID) -> InferenceResult:
+    """The result that answered ``request_id``. Raises ``Problem`` 404 where ``user`` may not read it."""
+    result = (
+        InferenceResult.objects.restrict(user)
+        .with_request_id(request_id)
+        .select_related("collection__action_space", "robot", "episode")
+        .first()
+    )
+    if result is None:
+        raise not_found("No such result.")
+    return result
+
+
+def newest_corrections(results: list[InferenceResult]) -> dict[uuid.UUID, list[list[float]]]:
+    """For each of ``results`` that people corrected, the newest correction: ``[horizon][dimension]``, in the same units."""
+    corrections = (
+        Feedback.objects.filter(inference_result__in=[result.pk for result in results])
+        .usable()
+        .corrections()
+        .with_final_actions()
+        .order_by("created_at")
+        .values_list("inference_result_id", "final_actions")
+    )
+    return dict(corrections)
+
+
+def last_activity(collection: Collection) -> datetime | None:
+    """When a robot of the collection last spoke."""
+    newest: datetime | None = Robot.objects.filter(collection=collection).aggregate(at=Max("last_seen_at"))["at"]
+    return newest

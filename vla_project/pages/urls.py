@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from vla_project.pages import collection_views, views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("collections/", views.collections, name="collections"),
+    path("collections/<slug:slug>/", collection_views.overview, name="collection"),
+    path("collections/<slug:slug>/results/", collection_views.results, name="collection-results"),
+    path("collections/<slug:slug>/episodes/", collection_views.episodes, name="collection-episodes"),
+    path("collections/<slug:slug>/exports/", collection_views.exports, name="collection-exports"),
+    path("collections/<slug:slug>/runs/", collection_views.runs, name="collection-runs"),
+    path("collections/<slug:slug>/members/", collection_views.members, name="collection-members"),
+    path("collections/<slug:slug>/members/<int:pk>/remove/", collection_views.remove_member, name="member-remove"),
+    path("episodes/<uuid:pk>/", views.episode, name="episode"),
+    path("results/<uuid:request_id>/", views.result, name="result"),
+]
