@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 import redis.asyncio
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from accounts.models import ApiKey
@@ -91,7 +91,7 @@ async def authenticate_async(token: str, *, ip_address: str | None, redis_client
     if known is None:
         stored = await redis_client.get(_snapshot_key(public_id))
         if stored is None:
-            known = _remember(public_id, await sync_to_async(_read_through)(public_id))
+            known = _remember(public_id, await database_sync_to_async(_read_through)(public_id))
         else:
             known = _remember(public_id, _decode(stored))
     return _checked(known, secret, ip_address, public_id)

@@ -68,7 +68,7 @@ def provisioning_uri(factor: SecondFactor) -> str:
 
 
 def qr_code_data_uri(uri: str) -> str:
-    """``uri`` as a QR code: an SVG image inside a ``data:`` address, which the content security policy lets images be."""
+    """``uri`` as a QR code: an SVG in a ``data:`` address, which the content security policy allows of images."""
     buffer = io.BytesIO()
     segno.make(uri, error="m").save(buffer, kind="svg", scale=5, border=4, light="#fff", dark="#000")
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypedDict
 
 from django.contrib.auth import authenticate
-from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission as DjangoPermission
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -24,7 +23,7 @@ from core.fields import EncryptedTextField
 from core.problems import Problem, forbidden, unauthenticated
 
 # What decides over somebody's power: nobody sets it for themselves, and only superusers set it at all.
-PRIVILEGES = frozenset({"is_superuser", "is_staff", "groups", "user_permissions"})
+PRIVILEGES = frozenset({"is_superuser", "is_staff", "user_permissions"})
 
 
 class ApiKeyChanges(TypedDict, total=False):
@@ -43,7 +42,6 @@ class UserChanges(TypedDict, total=False):
     is_active: bool
     is_staff: bool
     is_superuser: bool
-    groups: Sequence[Group]
     user_permissions: Sequence[DjangoPermission]
 
 
@@ -53,7 +51,7 @@ class TierChanges(TypedDict, total=False):
     daily_quota: int | None
 
 
-# --- API keys ----------------------------------------------------------------------------------------------------------
+# --- API keys --------------------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -172,7 +170,7 @@ def _visible(api_key: ApiKey) -> dict[str, Any]:
     }
 
 
-# --- logging in --------------------------------------------------------------------------------------------------------
+# --- logging in ------------------------------------------------------------------------------------------------------
 
 
 def check_password(*, request: HttpRequest, username: str, password: str, ip_address: str | None) -> User:
@@ -225,7 +223,7 @@ def log_out_everywhere(*, user: User, reason: RevocationReason = RevocationReaso
     audit.record("user.logged_out_everywhere", user, changes={"reason": [None, reason]})
 
 
-# --- second factor -----------------------------------------------------------------------------------------------------
+# --- second factor ---------------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -288,7 +286,7 @@ def _use_code(factor: SecondFactor, code: str) -> bool:
     return True
 
 
-# --- people ------------------------------------------------------------------------------------------------------------
+# --- people ----------------------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -298,14 +296,13 @@ def create_user(*, username: str, password: str, by: User | None = None, **value
     Raises ``ValidationError``, and ``Problem`` 403 where ``by`` may not give the privileges among ``values``.
     """
     _check_privileges(by, target=None, changes=values)
-    related = {name: values.pop(name) for name in ("groups", "user_permissions") if name in values}
+    permissions = values.pop("user_permissions", ())
     user = User(username=username, **values)
     user.set_password(password)
     user.full_clean()
     user.save(force_insert=True)
-    for name, members in related.items():
-        getattr(user, name).set(members)
-    given = {"username": username, **values, **{name: _names(members) for name, members in related.items()}}
+    user.user_permissions.set(permissions)
+    given = {"username": username, **values, "user_permissions": _names(permissions)}
     audit.record("user.created", user, changes=_masked(user, audit.difference({}, given)))
     return user
 
@@ -318,12 +315,13 @@ def update_user(*, user: User, changes: UserChanges, by: User | None = None) -> 
     """
     user = User.objects.select_for_update().get(pk=user.pk)
     _check_privileges(by, target=user, changes=changes)
-    plain = {name: value for name, value in changes.items() if name not in ("groups", "user_permissions")}
-    difference = _apply(user, plain)
-    for name in changes.keys() & {"groups", "user_permissions"}:
-        before = _names(getattr(user, name).all())
-        getattr(user, name).set(changes[name])  # type: ignore[literal-required]
-        difference |= audit.difference({name: before}, {name: _names(changes[name])})  # type: ignore[literal-required]
+    difference = _apply(user, {name: value for name, value in changes.items() if name != "user_permissions"})
+    if "user_permissions" in changes:
+        before = _names(user.user_permissions.all())
+        user.user_permissions.set(changes["user_permissions"])
+        difference |= audit.difference(
+            {"user_permissions": before}, {"user_permissions": _names(changes["user_permissions"])}
+        )
     if difference:
         audit.record("user.updated", user, changes=difference)
     if not difference.keys().isdisjoint(PRIVILEGES | {"is_active"}):

@@ -29,7 +29,6 @@ class SignInView(LoginView):
     """Name and password. Who has, or must have, a second factor goes on to it before any session is theirs."""
 
     authentication_form = SignInForm
-    redirect_authenticated_user = True
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user = form.get_user()

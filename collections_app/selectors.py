@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from accounts.choices import ROLE_PERMISSIONS, Permission, Role
+from accounts.models import ApiKey
 from accounts.principals import Principal, Service
-from collections_app.models import Collection, Episode, Membership
+from collections_app.models import ApiKeyGrant, Collection, Episode, Membership
 from core.problems import forbidden, not_found
 
 
@@ -51,6 +52,17 @@ def permissions_on(principal: Principal, collection: Collection) -> frozenset[Pe
         return frozenset(Permission)
     role = Membership.objects.filter(collection=collection, user=principal).values_list("role", flat=True).first()
     return ROLE_PERMISSIONS[Role(role)] if role else frozenset()
+
+
+def manageable_api_keys(principal: Principal) -> QuerySet[ApiKey]:
+    """The keys that ``principal`` may change: those of which they manage every collection; superusers all."""
+    keys = ApiKey.objects.select_related("tier")
+    if not isinstance(principal, Service) and principal.is_active and principal.is_superuser:
+        return keys
+    managed = Collection.objects.restrict(principal, Permission.COLLECTION_MANAGE).values("pk")
+    elsewhere = ApiKeyGrant.objects.filter(api_key=OuterRef("pk")).exclude(collection__in=managed)
+    here = ApiKeyGrant.objects.filter(api_key=OuterRef("pk"), collection__in=managed)
+    return keys.filter(Exists(here), ~Exists(elsewhere))
 
 
 def may_create_collections(principal: Principal) -> bool:

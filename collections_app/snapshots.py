@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 import redis.asyncio
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from collections_app.models import Collection
@@ -83,7 +83,7 @@ async def get_async(slug: str, *, redis_client: redis.asyncio.Redis) -> Collecti
         return snapshot
     stored = await redis_client.get(_shared_key(slug))
     if stored is None:
-        return _remember(slug, await sync_to_async(_read_through)(slug))
+        return _remember(slug, await database_sync_to_async(_read_through)(slug))
     return _remember(slug, _decode(stored))
 
 

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db.models import Count
 
@@ -107,10 +107,8 @@ def of_collection(collection: Collection) -> Agreement:
     ]
     return Agreement(
         results=len(groups),
-        verdict_alpha=krippendorff_alpha(([a.verdict for a in group if a.verdict] for group in groups), nominal),
-        rating_alpha=krippendorff_alpha(
-            ([float(a.rating) for a in group if a.rating is not None] for group in groups), interval
-        ),
+        verdict_alpha=krippendorff_alpha((_one_each(group, "verdict") for group in groups), nominal),
+        rating_alpha=krippendorff_alpha((_one_each(group, "rating") for group in groups), interval),
         dimensions=[(d.name, mean) for d, mean in zip(dimensions, means, strict=True)] if apart else [],
         annotators=_by_annotator(groups, apart),
         disputed=[group[0] for group in groups if len({a.verdict for a in group if a.verdict}) > 1][:20],
@@ -143,6 +141,12 @@ def _by_annotator(
         )
         for name, given in sorted(answers.items())
     ]
+
+
+def _one_each(group: Sequence[Feedback], name: str) -> list[Any]:
+    """The last value of the field ``name`` that each annotator gave."""
+    values = {answer.annotator_id: getattr(answer, name) for answer in group if getattr(answer, name) not in (None, "")}
+    return list(values.values())
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -261,6 +261,11 @@ class Feedback(models.Model):
     def __str__(self) -> str:
         return f"{self.get_feedback_type_display()} of {self.inference_result_id}"
 
+    @property
+    def author(self) -> str:
+        """The name of the person, or of the key of the robot, that gave it."""
+        return str(self.annotator or (self.api_key and self.api_key.name) or "–")
+
 
 class Review(models.Model):
     """A reviewer's judgement of one answer."""

@@ -10,6 +10,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views import View
 
 from accounts.choices import Permission
@@ -19,15 +20,35 @@ from core import strict_json
 from core.exception_handler import problem_response
 from core.problems import Problem, unauthenticated
 from feedback import agreement, scoring, selectors, services
-from feedback.choices import ReviewVerdict, SkipReason
+from feedback.choices import ReviewVerdict, SkipReason, TaskVerdict
 from feedback.chunk_editor import chunk_editor
 from feedback.corrections import chunk_to_correct
-from feedback.forms import AnswerForm, ReviewForm, SkipForm, add_problem, posted_chunk
+from feedback.forms import RATINGS, AnswerForm, ReviewForm, SkipForm, add_problem, posted_chunk
 from feedback.models import Feedback, FeedbackTask
+from inference.models import InferenceResult
+from inference.selectors import image_urls
+
+# Of each choice: its value, its name, the key that chooses it, and that key as it is printed.
+TASK_VERDICTS = [(verdict.value, verdict.label, verdict.value[0], verdict.value[0].upper()) for verdict in TaskVerdict]
+REVIEW_VERDICTS = [
+    (ReviewVerdict.ACCEPTED.value, gettext_lazy("Accept"), "a", "A"),
+    (ReviewVerdict.SENT_BACK.value, gettext_lazy("Send back"), "b", "B"),
+    (ReviewVerdict.FIXED.value, gettext_lazy("Fix"), "f", "F"),
+]
+RATING_KEYS = [(value, label, value, "") for value, label in RATINGS]
+CONFIDENCES = [(str(n / 4), f"{25 * n} %", f"Shift+{n}", f"⇧{n}") for n in range(1, 5)]
 
 
 def _user(request: HttpRequest) -> User:
     return cast(User, request.user)
+
+
+def _scene(result: InferenceResult) -> dict[str, Any]:
+    """What the robot saw and felt: images by camera, and the state's entries with names and units."""
+    space = result.collection.action_space
+    names = [*space.state_names, *(f"state {n}" for n in range(len(space.state_names), len(result.input_state)))]
+    units = [*space.state_units, *[""] * len(result.input_state)]
+    return {"images": image_urls(result), "state": list(zip(names, result.input_state, units, strict=False))}
 
 
 class QueueView(LoginRequiredMixin, View):
@@ -95,10 +116,10 @@ class TaskView(LoginRequiredMixin, View):
                     return redirect("feedback-queue")
                 cells = add_problem(form, problem)
             else:
-                return self._to_next(request, task)
+                return self._to_next(request)
         return self._page(request, task, form, values=actions, cells=cells, status=422)
 
-    def _to_next(self, request: HttpRequest, task: FeedbackTask) -> HttpResponse:
+    def _to_next(self, request: HttpRequest) -> HttpResponse:
         following = services.claim_next_task(annotator=_user(request))
         if following is not None:
             return redirect(following)
@@ -124,12 +145,15 @@ class TaskView(LoginRequiredMixin, View):
             "result": result,
             "is_mine": selectors.is_held_by(task, user),
             "form": form,
-            "skip_form": SkipForm(),
             "editor": editor,
             "score_parts": scoring.explain(task.priority_parts),
             "earlier": selectors.earlier_answer(task, user),
             "progress": selectors.progress(user),
             "skip_reasons": SkipReason.choices,
+            "verdicts": TASK_VERDICTS,
+            "ratings": RATING_KEYS,
+            "confidences": CONFIDENCES,
+            **_scene(result),
         }
         return render(request, "feedback/task.html", context, status=status)
 
@@ -258,6 +282,8 @@ class ReviewView(LoginRequiredMixin, View):
             "form": form,
             "editor": editor,
             "others": selectors.other_answers(answer),
+            "verdicts": REVIEW_VERDICTS,
+            **_scene(result),
         }
         return render(request, "feedback/review.html", context, status=status)
 

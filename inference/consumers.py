@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import numpy as np
 import orjson
 import structlog
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
@@ -118,7 +118,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         return user if user is not None and user.is_authenticated else None
 
 
-@sync_to_async
+@database_sync_to_async
 def _person_of(jwt: str) -> Principal | None:
     from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidToken
 
@@ -131,7 +131,7 @@ def _person_of(jwt: str) -> Principal | None:
     return None if tokens.is_revoked(validated.payload) else user
 
 
-@sync_to_async
+@database_sync_to_async
 def _hello(slug: str, principal: Principal) -> tuple[uuid.UUID, HelloMessage] | int:
     collection = Collection.objects.select_related("action_space").filter(slug=slug).first()
     if collection is None:
@@ -153,7 +153,7 @@ def _hello(slug: str, principal: Principal) -> tuple[uuid.UUID, HelloMessage] | 
     }
 
 
-@sync_to_async
+@database_sync_to_async
 def _may_still_watch(principal: Principal, collection_id: uuid.UUID) -> bool:
     refresh = getattr(principal, "refresh_from_db", None)
     if refresh is not None:

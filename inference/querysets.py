@@ -23,7 +23,7 @@ class PolicyVersionQuerySet(models.QuerySet):
         return self.exclude(state=VersionState.RETIRED)
 
 
-class DeploymentQuerySet(models.QuerySet):
+class DeploymentQuerySet(CollectionScopedQuerySet):
     def active(self) -> Self:
         return self.filter(role=DeploymentRole.ACTIVE).exclude(policy_version__state=VersionState.RETIRED)
 

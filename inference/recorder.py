@@ -22,7 +22,7 @@ import orjson
 import redis
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db import DatabaseError, close_old_connections, connection, connections, transaction
 
 from collections_app.models import Collection, Robot
 from core import object_store
@@ -122,6 +122,7 @@ class Recorder:
                 pause = min(pause * 2, 5.0)
             finally:
                 close_old_connections()
+        connections.close_all()
 
     # --- reading ---
 

@@ -41,6 +41,7 @@ class ObjectKind(models.TextChoices):
     PROCESSED = "processed", _("Processed batches")
     EXPORT = "export", _("Exports")
     EMBEDDINGS = "embeddings", _("Embeddings")
+    ARCHIVE = "archive", _("Archived records")
     MODEL = "model", _("Model checkpoints")
     AUDIT = "audit", _("Audit trail")
     BACKUP = "backup", _("Backups")

@@ -59,9 +59,7 @@ class PipelineRun(models.Model):
         constraints = [
             models.CheckConstraint(name="pipeline_run_state_known", condition=Q(state__in=JobState.values)),
             models.CheckConstraint(name="pipeline_run_progress", condition=Q(progress__gte=0, progress__lte=1)),
-            models.CheckConstraint(
-                name="pipeline_run_window", condition=Q(window_start__lt=models.F("window_end"))
-            ),
+            models.CheckConstraint(name="pipeline_run_window", condition=Q(window_start__lt=models.F("window_end"))),
         ]
         indexes = [models.Index(fields=["collection", "-created_at"], name="pipeline_run_newest")]
 
@@ -146,7 +144,9 @@ class QuarantinedRecord(models.Model):
         db_table = "quarantined_records"
         ordering = ["-created_at", "-id"]
         constraints = [
-            models.UniqueConstraint(name="quarantined_once_a_run", fields=["run", "inference_result", "stage", "reason"])
+            models.UniqueConstraint(
+                name="quarantined_once_a_run", fields=["run", "inference_result", "stage", "reason"]
+            )
         ]
 
     def __str__(self) -> str:
@@ -235,6 +235,11 @@ class RetentionRule(models.Model):
         constraints = [
             models.UniqueConstraint(name="retention_rule_once", fields=["collection", "kind"]),
             models.CheckConstraint(name="retention_rule_days", condition=Q(days__gte=1)),
+            models.CheckConstraint(
+                name="retention_rule_archives_raw",
+                condition=~Q(action=RetentionAction.ARCHIVE) | Q(kind=ObjectKind.RAW),
+                violation_error_message=_("Only raw records can be archived."),
+            ),
         ]
 
     def __str__(self) -> str:

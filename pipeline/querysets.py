@@ -10,7 +10,7 @@ from collections_app.querysets import CollectionScopedQuerySet
 from pipeline.choices import JobState
 
 if TYPE_CHECKING:
-    from pipeline.models import RunShard
+    pass
 
 
 class PipelineRunQuerySet(CollectionScopedQuerySet):

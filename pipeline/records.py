@@ -101,9 +101,9 @@ def read(results: QuerySet[InferenceResult], *, as_of: datetime) -> pa.Table:
         )
         .values_list(*_COLUMNS)
     )
-    columns: dict[str, Sequence[Any]] = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {
-        name: () for name in _COLUMNS
-    }
+    columns: dict[str, Sequence[Any]] = (
+        dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(_COLUMNS, ())
+    )
     episodes = _episodes(columns["episode_id"])
     answers = _answers(columns["id"], as_of)
     found = [answers.get(identifier, _NO_ANSWER) for identifier in columns["id"]]

@@ -33,12 +33,16 @@ class Percentile(Func):
     contains_aggregate = True
 
 
-def permitted_run(principal: Principal, run_id: uuid.UUID, permission: Permission = Permission.DATA_READ) -> PipelineRun:
+def permitted_run(
+    principal: Principal, run_id: uuid.UUID, permission: Permission = Permission.DATA_READ
+) -> PipelineRun:
     """The run, for a caller who needs ``permission`` on its collection. Raises ``Problem`` 404 or 403."""
     return _permitted(PipelineRun.objects.select_related("collection"), principal, run_id, permission)
 
 
-def permitted_export(principal: Principal, export_id: uuid.UUID, permission: Permission = Permission.DATA_READ) -> Export:
+def permitted_export(
+    principal: Principal, export_id: uuid.UUID, permission: Permission = Permission.DATA_READ
+) -> Export:
     """The export, for a caller who needs ``permission`` on its collection. Raises ``Problem`` 404 or 403."""
     return _permitted(Export.objects.select_related("collection"), principal, export_id, permission)
 

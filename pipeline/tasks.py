@@ -9,7 +9,7 @@ from celery import shared_task
 from django.db import connection
 
 from pipeline.choices import JobState
-from pipeline.models import Export, PipelineRun, RunShard
+from pipeline.models import Export, PipelineRun, RetentionRule, RunShard
 
 STALLED_AFTER = timedelta(minutes=3)
 
@@ -96,6 +96,15 @@ def resume_stalled() -> None:
         run_pipeline.delay(str(run.pk))
     for export in Export.objects.stalled(STALLED_AFTER):
         write_export.delay(str(export.pk))
+
+
+@shared_task
+def apply_retention() -> None:
+    """Do what every enabled retention rule says."""
+    from pipeline.storage import retention
+
+    for rule in RetentionRule.objects.filter(enabled=True, legal_hold=False).select_related("collection"):
+        retention.apply(rule)
 
 
 @shared_task

@@ -1,1 +1,65 @@
 """Fixtures that every test may use. PostgreSQL and Redis come from tests/services.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core.management.commands import flush
+from django.db.backends.postgresql.operations import DatabaseOperations
+from rest_framework.test import APIClient
+
+from accounts import credentials
+from accounts.models import User
+from collections_app import snapshots
+from core.redis import engine_redis
+
+
+# Rows that migrations made and no test may lose.
+_KEPT_TABLES = {"rate_limit_tiers", "django_content_type", "auth_permission"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _flush_what_tests_made() -> Iterator[None]:
+    """Let transactional tests clean up: past the audit trail's guard, and without the rows of migrations."""
+    sql_flush, execute = DatabaseOperations.sql_flush, DatabaseOperations.execute_sql_flush
+
+    def flush_made(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:
+        return sql_flush(self, style, [table for table in tables if table not in _KEPT_TABLES], **options)
+
+    def execute_unguarded(self: Any, statements: list[str]) -> None:
+        tiers = "DELETE FROM rate_limit_tiers WHERE name NOT IN ('standard', 'high', 'unlimited')"
+        guard = "ALTER TABLE audit_logs %s TRIGGER audit_log_no_truncate"
+        execute(self, [guard % "DISABLE", *statements, guard % "ENABLE", tiers])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", flush_made)
+        patch.setattr(DatabaseOperations, "execute_sql_flush", execute_unguarded)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *_args, **_kwargs: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _fresh_redis() -> Iterator[None]:
+    """Each test begins with an empty engine database and empty snapshots."""
+    yield
+    engine_redis().flushdb()
+    snapshots._local.clear()
+    credentials._local.clear()
+    credentials._proofs.clear()
+
+
+@pytest.fixture
+def api() -> Callable[[Any], APIClient]:
+    """A client with the credentials of a user (session, CSRF not enforced), of an API key, or of nobody."""
+
+    def client(principal: Any = None) -> APIClient:
+        made = APIClient()
+        if isinstance(principal, User):
+            made.force_login(principal)
+        elif principal is not None:
+            made.credentials(HTTP_AUTHORIZATION=f"Api-Key {principal.token}")
+        return made
+
+    return client

@@ -11,7 +11,7 @@ from factory.django import DjangoModelFactory
 
 from accounts import credentials
 from accounts.choices import SCOPES, Role
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, RateLimitTier, User
 from collections_app.models import (
     ActionDimension,
     ActionSpace,
@@ -101,7 +101,7 @@ class ApiKeyFactory(DjangoModelFactory):
 
     name = factory.Sequence(lambda n: f"key {n}")
     scopes = [scope.value for scope in SCOPES]
-    tier_id = "unlimited"
+    tier = factory.LazyFunction(lambda: RateLimitTier.objects.get(name="unlimited"))
 
     @classmethod
     def _create(cls, model_class: type[ApiKey], *args: Any, **kwargs: Any) -> ApiKey:

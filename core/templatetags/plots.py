@@ -17,7 +17,7 @@ HEIGHT = 24
 def bars(values: Sequence[float], label: str) -> SafeString:
     """``values`` as a row of small bars, oldest first, that stretches to its container; ``label`` says it in words."""
     highest = max([*values, 1])
-    heights = [max(1.0, round(HEIGHT * value / highest, 1)) for value in values]
+    heights = [max(1.0, round(HEIGHT * value / highest, 1)) if value else 0.0 for value in values]
     rects = [(at * (BAR + GAP), HEIGHT - height, BAR, height) for at, height in enumerate(heights)]
     return format_html(
         '<svg class="bars" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',

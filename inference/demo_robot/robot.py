@@ -120,7 +120,7 @@ class DemoRobot:
         """What to carry out before looking again, ``float32 [steps, 4]``: a rejected chunk means holding still."""
         actions = np.asarray(answer["actions"], dtype=np.float32)
         if len(actions) == 0:
-            opening = self._scene.truth().gripper_opening
+            opening = self._scene.state()[-1]
             return np.tile(np.array([0.0, 0.0, 0.0, opening], dtype=np.float32), (STEPS_PER_CHUNK, 1))
         return actions[:STEPS_PER_CHUNK]
 

@@ -147,7 +147,7 @@ class Batcher(Generic[Item, Result]):
             pause = self._arrivals.wait(waiting, room=self._max_batch - waiting, now=time.monotonic())
             if pause <= 0 or not self._changed.wait_for(
                 lambda: self._closed or len(self._waiting) > waiting,
-                timeout=pause,  # noqa: B023 - used at once
+                timeout=pause,
             ):
                 return
 

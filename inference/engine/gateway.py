@@ -19,7 +19,7 @@ import msgpack
 import orjson
 import redis.asyncio
 import structlog
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from accounts.credentials import Credential
@@ -65,7 +65,7 @@ class Gateway:
         await self._ensure_listening()
         submission = replace(submission, reply_to=self.name)
         if client_chose_id and await self._may_be_recorded(submission.request_id):
-            stored = await sync_to_async(_recorded_answer)(submission)
+            stored = await database_sync_to_async(_recorded_answer)(submission)
             if stored is not None:
                 return Answer(stored, True, RateLimitState(True, 0, 0, 0.0, 0.0))
         request_id = submission.request_id.hex
@@ -82,7 +82,7 @@ class Gateway:
             if outcome == b"in_flight":
                 return Answer(await self._await_other(submission), True, state)
             if outcome == b"recorded":
-                stored = await sync_to_async(_recorded_answer)(submission)
+                stored = await database_sync_to_async(_recorded_answer)(submission)
                 if stored is not None:
                     return Answer(stored, True, state)
             _refuse(outcome, detail, credential, state)
@@ -178,7 +178,7 @@ class Gateway:
                 if stored:
                     return bytes(stored)
                 if recorded:
-                    found = await sync_to_async(_recorded_answer)(submission)
+                    found = await database_sync_to_async(_recorded_answer)(submission)
                     if found is not None:
                         return found
             await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@
 ``circuit:<version>``       hash: ``failures`` in a row, ``until`` when it closes for a probe (Redis milliseconds)
 ``probe:<version>``         the one request that tests a half-open circuit
 ``worker:<name>``           heartbeat of an inference worker: the versions that it has loaded
+``workers``                 set: the names of workers that beat lately
 ``replies:<process>``       channel: answers for one web process
 ``live:<collection>``       channel: what viewers of a collection see
 ``control``                 channel: something changed in the registry of policy versions
@@ -55,6 +56,10 @@ def probe(version_id: uuid.UUID | str) -> str:
 
 def worker(name: str) -> str:
     return key("worker", name)
+
+
+def workers() -> str:
+    return key("workers")
 
 
 def replies(process: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from inference.engine import keys
 from inference.models import Deployment, PolicyVersion
 from inference.policies.base import Policy, PolicyInfo
 from inference.policies.handler import backends, create_policy
+
+HEARTBEAT_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +100,36 @@ def report_failed(version_id: uuid.UUID, detail: str) -> None:
     )
 
 
+def beat(worker: str, versions: Iterable[uuid.UUID]) -> None:
+    """A worker lives and has loaded ``versions``; forgotten after ``HEARTBEAT_SECONDS``."""
+    pipeline = engine_redis().pipeline(transaction=False)
+    pipeline.set(keys.worker(worker), orjson.dumps([version.hex for version in versions]), ex=HEARTBEAT_SECONDS)
+    pipeline.sadd(keys.workers(), worker)
+    pipeline.execute()
+
+
+def is_alive(worker: str) -> bool:
+    return bool(engine_redis().exists(keys.worker(worker)))
+
+
+def bury(worker: str) -> None:
+    """A worker has ended."""
+    engine_redis().delete(keys.worker(worker))
+    engine_redis().srem(keys.workers(), worker)
+
+
 def loaded_versions() -> dict[str, int]:
     """Version id (hexadecimal) to the number of live workers that have loaded it."""
     client = engine_redis()
+    names = sorted(client.smembers(keys.workers()))  # type: ignore[arg-type]
     counts: dict[str, int] = {}
-    # A handful of keys among those of the queues: the scan is for a registry page or a readiness probe, not a request.
-    for name in client.scan_iter(keys.worker("*"), count=100):
-        beat = client.get(name)
-        for version in orjson.loads(beat)["versions"] if beat else []:  # type: ignore[arg-type]
+    for name, beat_of_worker in zip(
+        names, client.mget([keys.worker(n.decode()) for n in names]) if names else [], strict=True
+    ):  # type: ignore[arg-type]
+        if beat_of_worker is None:
+            client.srem(keys.workers(), name)
+            continue
+        for version in orjson.loads(beat_of_worker):
             counts[version] = counts.get(version, 0) + 1
     return counts
 

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import orjson
 import redis
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, connections
 
 from core.redis import UNAVAILABLE, engine_redis
 from inference import live
@@ -27,7 +26,6 @@ from inference.engine.submission import QueuedItem, to_fields
 
 logger = structlog.get_logger(__name__)
 
-HEARTBEAT_SECONDS = 3
 _REGISTRY_SECONDS = 2.0
 _RETIRE_GRACE_SECONDS = 2.0
 _SHADOW_QUEUE = 64
@@ -64,7 +62,7 @@ class InferenceWorker:
         self._finisher.close(30)
         self._decoders.shutdown(wait=False)
         try:
-            engine_redis().delete(keys.worker(self.name))
+            registry.bury(self.name)
         except UNAVAILABLE:
             logger.warning("worker.heartbeat_left_to_expire", worker=self.name)
 
@@ -82,6 +80,7 @@ class InferenceWorker:
             finally:
                 close_old_connections()
             self._changed.wait(_REGISTRY_SECONDS)
+        connections.close_all()
 
     def _follow_registry(self) -> None:
         wanted = {version.id: version for version in registry.deployed_versions()}
@@ -144,7 +143,7 @@ class InferenceWorker:
                 continue
             for consumer in consumers:  # type: ignore[union-attr]
                 name = consumer["name"].decode()
-                if name == self.name or client.exists(keys.worker(name)):
+                if name == self.name or registry.is_alive(name):
                     continue
                 if consumer["pending"]:
                     pending = client.xpending_range(stream, keys.WORKERS_GROUP, "-", "+", 64, consumername=name)
@@ -176,11 +175,8 @@ class InferenceWorker:
                 continue
 
     def _announce(self) -> None:
-        versions = [version_id.hex for version_id in self._served]
         try:
-            engine_redis().set(
-                keys.worker(self.name), orjson.dumps({"versions": versions, "pid": os.getpid()}), ex=HEARTBEAT_SECONDS
-            )
+            registry.beat(self.name, list(self._served))
         except UNAVAILABLE:
             logger.debug("worker.heartbeat_missed")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 
 from accounts import credentials
 from accounts.choices import Permission
@@ -35,7 +35,7 @@ async def authenticate(scope: Scope, gateway: Gateway) -> Credential:
             except UNAVAILABLE:
                 raise unavailable() from None
         case "bearer":
-            return await sync_to_async(_person)(token.strip())
+            return await database_sync_to_async(_person)(token.strip())
         case _:
             raise unauthenticated()
 

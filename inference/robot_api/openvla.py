@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 import structlog
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from accounts.credentials import Credential
@@ -97,7 +97,7 @@ async def _collection(slug: Any, credential: Credential, engine: Gateway) -> Col
     if slug is None:
         if len(credential.collection_ids) != 1:
             raise invalid("/collection", "The key serves several collections; name one.")
-        slug = await sync_to_async(_only_slug)(credential)
+        slug = await database_sync_to_async(_only_slug)(credential)
     return await permitted_collection(slug, credential, engine)
 
 

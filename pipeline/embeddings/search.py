@@ -73,6 +73,7 @@ class Hit:
     """One moment that was found: ``score`` is relative to the best possible one, 0..1; ``matched`` says why."""
 
     score: float
+    embedding_id: uuid.UUID
     result: InferenceResult
     text: str
     source: str
@@ -84,7 +85,7 @@ def search(
     principal: Principal,
     text: str = "",
     similar_to: uuid.UUID | None = None,
-    filters: SearchFilters = SearchFilters(),  # noqa: B008 (frozen)
+    filters: SearchFilters = SearchFilters(),
     limit: int = 20,
 ) -> list[Hit]:
     """The moments nearest to ``text``, or to the result that answered the request ``similar_to``; best first.
@@ -92,9 +93,7 @@ def search(
     Only what ``principal`` may read is looked at. Where no model is installed, words alone decide.
     Raises ``Problem`` 404 where ``similar_to`` names nothing that ``principal`` may read.
     """
-    rows = filters.apply(
-        Embedding.objects.restrict(principal).of_model(MODEL_NAME, model_revision())
-    )
+    rows = filters.apply(Embedding.objects.restrict(principal).of_model(MODEL_NAME, model_revision()))
     rankings: dict[str, list[uuid.UUID]] = {}
     if similar_to is not None:
         origin = _origin(principal, similar_to)
@@ -144,7 +143,9 @@ def _origin(principal: Principal, request_id: uuid.UUID) -> Embedding:
     rows = Embedding.objects.of_model(MODEL_NAME, model_revision())
     own = rows.filter(source_id=result.pk).first()
     if own is None and result.episode_id is not None:
-        own = rows.filter(episode=result.episode_id, occurred_at__lte=result.created_at).order_by("-occurred_at").first()
+        own = (
+            rows.filter(episode=result.episode_id, occurred_at__lte=result.created_at).order_by("-occurred_at").first()
+        )
     if own is None:
         raise not_found("This result has not been embedded.")
     return own
@@ -168,6 +169,7 @@ def _hits(rankings: dict[str, list[uuid.UUID]], limit: int) -> list[Hit]:
     return [
         Hit(
             round(scores[identifier], 4),
+            identifier,
             rows[identifier].inference_result,
             rows[identifier].text,
             rows[identifier].source_kind,

@@ -88,9 +88,7 @@ def _write(export: Export) -> Export:
     return export
 
 
-def _feed(
-    export: Export, query: ExportQuery, spec: RecordSpec, target: ExportFormat, summary: _Summary
-) -> None:
+def _feed(export: Export, query: ExportQuery, spec: RecordSpec, target: ExportFormat, summary: _Summary) -> None:
     """Read the chosen records a part at a time, through the stages, into ``target``."""
     results = query.results(export.collection, as_of=export.created_at)
     stages = (Validate(spec), Anonymise(Pseudonyms.of(export.collection_id), detect), AddFeatures(spec))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from uuid import UUID
 
 from django.db.models import Count, F, QuerySet, Window
@@ -18,7 +19,7 @@ CUT_RECORDS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The episodes from ``first_episode`` to ``last_episode``, or records without one, made within a stretch of time."""
+    """Episodes from ``first_episode`` to ``last_episode``, or records without one, made within a stretch of time."""
 
     first_episode: UUID | None
     last_episode: UUID | None
@@ -72,7 +73,7 @@ def _stretches(
     )
     begins = numbered.filter(place=1 % size).values_list("created_at", flat=True)
     bounds = [start, *sorted(begins)[1:], end]
-    for since, until in zip(bounds, bounds[1:], strict=False):
+    for since, until in pairwise(bounds):
         count = results.filter(created_at__gte=since, created_at__lt=until).count()
         if count:
             yield since, until, count

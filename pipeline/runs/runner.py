@@ -22,7 +22,7 @@ logger = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 3
 
 
-def execute(run: PipelineRun, *, report: Callable[[PipelineRun], None] = lambda run: None) -> PipelineRun:
+def execute(run: PipelineRun, *, report: Callable[[PipelineRun], None] | None = None) -> PipelineRun:
     """Take ``run`` through every stage in this process, from wherever it is. ``report`` is called after each shard.
 
     A failure marks the run as failed and is raised.
@@ -31,7 +31,9 @@ def execute(run: PipelineRun, *, report: Callable[[PipelineRun], None] = lambda 
         plan(run)
         for shard in run.shards.unfinished().order_by("number").select_related("run__collection__action_space"):
             shards.process(shard)
-            report(refresh(run))
+            refresh(run)
+            if report is not None:
+                report(run)
         return finish(run)
     except Exception as error:
         fail(run, error)
@@ -56,7 +58,11 @@ def refresh(run: PipelineRun) -> PipelineRun:
 def finish(run: PipelineRun) -> PipelineRun:
     """Publish the run, once all of its shards are done; of several callers one does it, the others see it done."""
     with transaction.atomic():
-        run = PipelineRun.objects.select_for_update(of=("self",)).select_related("collection__action_space").get(pk=run.pk)
+        run = (
+            PipelineRun.objects.select_for_update(of=("self",))
+            .select_related("collection__action_space")
+            .get(pk=run.pk)
+        )
         if run.state != JobState.RUNNING or run.shards.unfinished().exists():
             return run
         refresh(run)

@@ -56,9 +56,7 @@ def process(shard: RunShard) -> None:
     file = _write(shard, table, counts)
     with transaction.atomic():
         QuarantinedRecord.objects.bulk_create(quarantined, ignore_conflicts=True)
-        RunShard.objects.filter(pk=shard.pk).update(
-            state=JobState.SUCCEEDED, stage_counts=counts, file=file, error=""
-        )
+        RunShard.objects.filter(pk=shard.pk).update(state=JobState.SUCCEEDED, stage_counts=counts, file=file, error="")
         PipelineRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
 
 
@@ -105,12 +103,8 @@ def _count(before: int, after: int, started: float, counted: Any) -> dict[str, A
     }
 
 
-def _quarantined(
-    run: PipelineRun, stage: StageName, rejections: Sequence[Rejection]
-) -> list[QuarantinedRecord]:
+def _quarantined(run: PipelineRun, stage: StageName, rejections: Sequence[Rejection]) -> list[QuarantinedRecord]:
     return [
-        QuarantinedRecord(
-            run=run, inference_result_id=r.result_id, stage=stage, reason=r.reason, detail=r.detail
-        )
+        QuarantinedRecord(run=run, inference_result_id=r.result_id, stage=stage, reason=r.reason, detail=r.detail)
         for r in rejections
     ]

@@ -78,7 +78,7 @@ def feature_matrix(table: pa.Table, spec: RecordSpec) -> FloatArray:
     milliseconds = np.stack([table.column(name).to_numpy() for name in ("total_ms", "inference_ms")], axis=1)
     return np.hstack(
         [
-            np.array(vectors(table.column("state"))).reshape(table.num_rows, -1),
+            np.array(vectors(table.column("state"))).reshape(table.num_rows, len(spec.state_names)),
             np.array(means).reshape(table.num_rows, dimensions),
             np.array(changes).reshape(table.num_rows, dimensions),
             np.log1p(np.maximum(milliseconds, 0.0)),

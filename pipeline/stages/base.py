@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -78,6 +79,15 @@ class Stage(Protocol):
     name: StageName
 
     def __call__(self, table: pa.Table) -> StageOutput: ...
+
+
+def episode_spans(table: pa.Table) -> Iterator[slice]:
+    """Where each episode's records stand in a table in order; records without an episode are left out."""
+    episodes = table.column("episode_id").to_pylist()
+    for episode, group in groupby(range(len(episodes)), key=episodes.__getitem__):
+        positions = list(group)
+        if episode is not None:
+            yield slice(positions[0], positions[-1] + 1)
 
 
 def list_column(arrays: Iterable[FloatArray | None]) -> pa.Array:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import FloatArray, RecordSpec, StageOutput, matrices, vectors
+from pipeline.stages.base import FloatArray, RecordSpec, StageOutput, episode_spans, vectors
 
 # A step that changes every state entry by less than this share of what the episode spans is idle.
 IDLE_SHARE = 0.001
@@ -20,8 +20,9 @@ class AddFeatures:
     """Adds, per record, of its episode: ``episode_length`` (records), ``episode_seconds``, ``path_length`` (sum of the
     Euclidean distances between successive states, in mixed state units), ``smoothness`` (minus the mean magnitude of
     the states' second difference, so that higher is smoother), ``idle_share`` (of its steps), ``interventions``
-    (corrected records) and ``success`` (null while unknown); and of its moment: ``hour_of_day`` (UTC) and ``queue_share``
-    (waiting time as a share of the whole). Null without an episode. Expects whole episodes in the order of their steps.
+    (corrected records) and ``success`` (null while unknown); and of its moment: ``hour_of_day`` (UTC) and
+    ``queue_share`` (waiting time as a share of the whole). Null without an episode. Expects whole episodes in the
+    order of their steps.
     """
 
     spec: RecordSpec
@@ -29,26 +30,21 @@ class AddFeatures:
 
     def __call__(self, table: pa.Table) -> StageOutput:
         count = table.num_rows
-        states = np.array(vectors(table.column("state"))).reshape(count, -1)
-        episodes = table.column("episode_id").to_pylist()
-        corrected = np.array([c is not None for c in matrices(table.column("corrected_actions"), len(self.spec.action_names))])
+        states = np.array(vectors(table.column("state"))).reshape(count, len(self.spec.state_names))
+        corrected = table.column("corrected_actions").is_valid().to_numpy()
         intervened = table.column("intervention").to_numpy(zero_copy_only=False).astype(bool)
         seconds = table.column("created_at").cast(pa.int64()).to_numpy() / 1e6
         outcomes = table.column("outcome").to_pylist()
         columns = {name: np.full(count, np.nan) for name in _EPISODE_COLUMNS}
         success: list[bool | None] = [None] * count
-        starts = [i for i in range(count) if i == 0 or episodes[i] != episodes[i - 1]]
         known = 0
-        for start, end in zip(starts, [*starts[1:], count], strict=True):
-            if episodes[start] is None:
-                continue
+        for span in episode_spans(table):
             known += 1
-            part = slice(start, end)
-            for name, value in _describe(states[part], seconds[part]).items():
-                columns[name][part] = value
-            columns["interventions"][part] = (corrected | intervened)[part].sum()
-            if outcomes[start]:
-                success[start:end] = [outcomes[start] == "success"] * (end - start)
+            for name, value in _describe(states[span], seconds[span]).items():
+                columns[name][span] = value
+            columns["interventions"][span] = (corrected | intervened)[span].sum()
+            if outcome := outcomes[span.start]:
+                success[span] = [outcome == "success"] * (span.stop - span.start)
         for name in _EPISODE_COLUMNS:
             table = table.append_column(name, pa.array(columns[name], from_pandas=True))
         table = table.append_column("success", pa.array(success, pa.bool_()))

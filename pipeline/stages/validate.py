@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import FloatArray, RecordSpec, Rejection, StageOutput, list_column, matrix_column
+from pipeline.stages.base import FloatArray, RecordSpec, Rejection, StageOutput, episode_spans, list_column, matrix_column
 
 # How far beyond a limit a sent action may lie: float32 policies round.
 LIMIT_TOLERANCE = 1e-4
@@ -37,8 +37,8 @@ class Validate:
         records = _Records(table, self.spec)
         rejected = records.rejections()
         keep = [index for index in range(table.num_rows) if index not in rejected]
-        remarks = records.remarks(keep)
         kept = table.take(pa.array(keep, pa.int64()))
+        remarks = records.remarks(kept, keep)
         for column in ("state_json", "actions_json", "proposed_json", "corrected_json", "images"):
             kept = kept.drop_columns(column)
         kept = kept.append_column("state", list_column(records.states[i] for i in keep))
@@ -133,29 +133,28 @@ class _Records:
         step, dimension = np.argwhere(outside)[0]
         return f"step {step}, {self._spec.action_names[dimension]}: {chunk[step, dimension]:g}"
 
-    def remarks(self, keep: Sequence[int]) -> list[list[str]]:
-        """What is odd about usable records: a gap in time before it, missing steps, missing cameras."""
-        found: list[list[str]] = [[] for _ in keep]
-        episodes = self._table.column("episode_id").to_pylist()
-        steps = self._table.column("step").to_pylist()
-        seconds = self._table.column("created_at").cast(pa.int64()).to_numpy() / 1e6
-        boundaries = [k for k, i in enumerate(keep) if k == 0 or episodes[i] != episodes[keep[k - 1]]]
-        for start, end in zip(boundaries, [*boundaries[1:], len(keep)], strict=True):
-            if episodes[keep[start]] is None:
-                continue
-            pauses = np.diff(seconds[list(keep[start:end])])
+    def remarks(self, kept: pa.Table, positions: Sequence[int]) -> list[list[str]]:
+        """What is odd about the records that were kept: a gap in time before one, missing steps, missing cameras.
+
+        ``positions`` are theirs in the whole table.
+        """
+        found: list[list[str]] = [[] for _ in positions]
+        steps = kept.column("step").to_pylist()
+        seconds = kept.column("created_at").cast(pa.int64()).to_numpy() / 1e6
+        for span in episode_spans(kept):
+            pauses = np.diff(seconds[span])
             usual = float(np.median(pauses)) if len(pauses) else 0.0
-            for k in range(start + 1, end):
-                index, before = keep[k], keep[k - 1]
-                if pauses[k - start - 1] < 0:
-                    found[k].append("time_runs_backwards")
-                elif usual > 0 and pauses[k - start - 1] > GAP_FACTOR * usual:
-                    found[k].append("gap_in_time")
-                if steps[index] is not None and steps[before] is not None and steps[index] > steps[before] + 1:
-                    found[k].append("steps_missing")
-        for k, index in enumerate(keep):
-            if self.images[index] and set(self.images[index]) != set(self._spec.cameras):
-                found[k].append("camera_missing")
+            for index, pause in enumerate(pauses, start=span.start + 1):
+                if pause < 0:
+                    found[index].append("time_runs_backwards")
+                elif usual > 0 and pause > GAP_FACTOR * usual:
+                    found[index].append("gap_in_time")
+                step, before = steps[index], steps[index - 1]
+                if step is not None and before is not None and step > before + 1:
+                    found[index].append("steps_missing")
+        for index, position in enumerate(positions):
+            if self.images[position] and set(self.images[position]) != set(self._spec.cameras):
+                found[index].append("camera_missing")
         return found
 
 

@@ -33,3 +33,13 @@ def backup_key(moment: datetime) -> str:
 
 def backup_settings_key(moment: datetime) -> str:
     return f"backups/configuration_{moment.date().isoformat()}.json"
+
+
+def redacted_key(slug: str, sha256: str, engine: str) -> str:
+    """The redacted twin of the image whose bytes have this SHA-256."""
+    return f"processed/collection_{slug}/redacted/{engine}/{sha256[:2]}/{sha256}.jpg"
+
+
+def archive_key(slug: str, first_result: uuid.UUID) -> str:
+    """Records that were archived together, named by the first of them."""
+    return f"archive/collection_{slug}/{first_result}.jsonl.gz"

@@ -1,4 +1,7 @@
-// Which lines a plot shows, from the back to the front: proposed, sent, compared, corrected.
+// Which lines a plot shows, from the back to the front: proposed, compared, sent, corrected.
+
+// The sent line's place among them.
+export const SENT = 2;
 
 // Across the episode each result stands for the first step of its chunk: what the robot did next.
 export function episodeLines(frames, compared) {
@@ -7,8 +10,9 @@ export function episodeLines(frames, compared) {
     first((frame) => frame.proposed),
     first((frame) => frame.sent),
     compared ? first((frame) => other(frame, compared)) : [],
-    // One corrected result alone would be a point: it is drawn from its neighbour.
-    joined(first((frame) => frame.corrected), first((frame) => frame.sent)),
+    first((frame) => frame.corrected),
+    // Corrections stand alone: a line between them would say what nobody said.
+    true,
   );
 }
 
@@ -16,19 +20,15 @@ export function chunkLines(frame, compared) {
   return drawn(frame.proposed ?? [], frame.sent, other(frame, compared) ?? [], frame.corrected ?? []);
 }
 
-function drawn(proposed, sent, compared, corrected) {
+function drawn(proposed, sent, compared, corrected, dots = false) {
   return [
     { token: "--plot-proposed", dash: [4, 3], values: proposed },
     { token: "--plot-compared", values: compared },
-    { token: "--plot-corrected", width: 2, values: corrected },
     { token: "--plot-sent", width: 2, values: sent },
+    { token: "--plot-corrected", width: 2, values: corrected, dots },
   ];
 }
 
 function other(frame, model) {
   return frame.others.find((candidate) => candidate.model === model)?.actions;
-}
-
-function joined(corrected, sent) {
-  return corrected.map((step, index) => step ?? (corrected[index + 1] ? sent[index] : null));
 }

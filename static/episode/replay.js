@@ -3,7 +3,7 @@ import { drawRows } from "../plots/actions.js";
 import { toast } from "../js/toasts.js";
 import { showVerdict } from "../js/verdicts.js";
 import { showFacts, showViolations } from "./facts.js";
-import { chunkLines, episodeLines } from "./lines.js";
+import { chunkLines, episodeLines, SENT } from "./lines.js";
 import { Pictures } from "./pictures.js";
 
 const ROW_HEIGHT = 72;
@@ -69,7 +69,7 @@ class Replay {
     const lines = this.mode === "episode" ? episodeLines(this.frames, this.compared) : chunkLines(this.frames[this.at], this.compared);
     const length = this.mode === "episode" ? this.frames.length : Math.max(...lines.map((line) => line.values.length), 1);
     const cursor = this.mode === "episode" ? this.at : null;
-    this.#scale = drawRows(this.plot, this.data.dimensions, lines, { length, cursor, rowHeight: ROW_HEIGHT });
+    this.#scale = drawRows(this.plot, this.data.dimensions, lines, { length, cursor, rowHeight: ROW_HEIGHT, read: SENT });
     this.plot.setAttribute("aria-label", `Actions of result ${this.at + 1}; every number is in the table below`);
   }
 

@@ -1,10 +1,10 @@
 // <time data-time> arrives in UTC and is rewritten in the reader's own time; its title keeps UTC.
 const language = document.documentElement.lang || undefined;
 const formats = {
-  short: new Intl.DateTimeFormat(language, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }),
-  exact: new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" }),
+  short: new Intl.DateTimeFormat(language, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+  exact: new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" }),
   day: new Intl.DateTimeFormat(language, { dateStyle: "medium" }),
-  hour: new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" }),
+  hour: new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
 };
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 const steps = [

@@ -34,10 +34,10 @@ export class Card {
   show() {
     this.#dirty = !this.#visible;
     if (!this.#visible) return;
-    const { result, trail } = this.robot;
-    const [first, second] = this.page.data.cameras.filter((camera) => result.thumbnails[camera]);
-    showPicture(this.#parts.camera, result.thumbnails[first]);
-    showPicture(this.#parts.inset, result.thumbnails[second]);
+    const { result, pictures } = this.robot;
+    const [first, second] = this.page.data.cameras.filter((camera) => pictures[camera]);
+    showPicture(this.#parts.camera, pictures[first]);
+    showPicture(this.#parts.inset, pictures[second]);
     showVerdict(this.#parts.verdict, result.safety.verdict);
     write(this.#parts.policy, `${result.model.name}@${result.model.version}`);
     write(this.#parts.instruction, result.instruction);

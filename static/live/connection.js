@@ -6,6 +6,7 @@ const ACK_EVERY = 8;
 const ACK_WITHIN_MS = 250;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
+const COSTS_CREDIT = new Set(["result", "feedback"]);
 const NO_USE_IN_RETRYING = { 4401: "signed-out", 4403: "forbidden", 4404: "gone" };
 
 export class Connection extends EventTarget {
@@ -15,7 +16,6 @@ export class Connection extends EventTarget {
   #handled = 0;
   #ackTimer = null;
   #retryTimer = null;
-  #last = null;
 
   constructor(path) {
     super();
@@ -27,7 +27,6 @@ export class Connection extends EventTarget {
   }
 
   open() {
-    if (this.#last) this.#url.searchParams.set("after", this.#last);
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
     socket.addEventListener("open", () => {
@@ -39,8 +38,8 @@ export class Connection extends EventTarget {
   }
 
   #receive(message) {
-    if (message.type === "result") this.#last = message.created_at;
     this.#say(message.type, message);
+    if (!COSTS_CREDIT.has(message.type)) return;
     this.#handled += 1;
     if (this.#handled >= ACK_EVERY) this.#acknowledge();
     else this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ACK_WITHIN_MS);

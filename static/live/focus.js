@@ -43,7 +43,7 @@ export class Focus {
 
   show() {
     const { result } = this.robot;
-    for (const [camera, image] of this.#pictures) showPicture(image, result.thumbnails[camera]);
+    for (const [camera, image] of this.#pictures) showPicture(image, this.robot.pictures[camera]);
     showVerdict(this.#parts.verdict, result.safety.verdict);
     this.#parts.policy.textContent = `${result.model.name}@${result.model.version}`;
     this.#parts.instruction.textContent = result.instruction;
@@ -93,7 +93,7 @@ export class Focus {
     // The trail runs into the chunk's first step, so that the two lines meet.
     const behind = [...past, result.actions[0] ?? null];
     const lines = [
-      { token: "--plot-proposed", width: 1.25, values: behind },
+      { token: "--plot-past", width: 1.25, values: behind },
       { token: "--plot-sent", width: 2, values: ahead },
     ];
     drawRows(this.#parts.plot, this.page.data.dimensions, lines, { length, cursor: past.length, rowHeight: 72 });

@@ -93,7 +93,7 @@ class LivePage {
   }
 
   #feedback(message) {
-    toast(`Feedback on ${message.robot ?? "a result"}: ${message.feedback_type ?? message.kind ?? "given"}.`, { symbol: "feedback" });
+    toast(`${message.annotator || "Somebody"} gave feedback: ${message.feedback_type}.`, { symbol: "feedback" });
   }
 
   togglePause() {

@@ -1,18 +1,20 @@
 // Shows the newest picture only once it is decoded, and never queues: what came while one was loading is overtaken.
+const wanted = new WeakMap();
+const loading = new WeakSet();
+const shown = new WeakMap();
+
 export function showPicture(image, url) {
-  if (!url) {
-    image.hidden = true;
-    return;
-  }
-  image.wanted = url;
-  if (!image.loading_) load(image);
+  if (!url || shown.get(image) === url) return;
+  shown.set(image, url);
+  wanted.set(image, url);
+  if (!loading.has(image)) load(image);
 }
 
 async function load(image) {
-  image.loading_ = true;
-  while (image.wanted) {
-    const url = image.wanted;
-    image.wanted = null;
+  loading.add(image);
+  while (wanted.has(image)) {
+    const url = wanted.get(image);
+    wanted.delete(image);
     const next = new Image();
     next.src = url;
     try {
@@ -23,5 +25,5 @@ async function load(image) {
       // Its link has expired, or the picture is no longer kept: the one before stays.
     }
   }
-  image.loading_ = false;
+  loading.delete(image);
 }

@@ -9,10 +9,12 @@ export class Robots {
   take(result, at) {
     let robot = this.#robots.get(result.robot);
     if (!robot) {
-      robot = { name: result.robot, result: null, heardAt: 0, trail: [], flagged: new Set() };
+      robot = { name: result.robot, result: null, heardAt: 0, trail: [], pictures: {}, flagged: new Set() };
       this.#robots.set(result.robot, robot);
     }
     robot.result = result;
+    // Pictures come a few times a second at most: between them the last ones stand.
+    Object.assign(robot.pictures, result.thumbnails);
     robot.heardAt = at;
     robot.trail.push(result.actions[0] ?? null);
     if (robot.trail.length > TRAIL) robot.trail.shift();

@@ -1,5 +1,5 @@
 // Small multiples of actions: one row per dimension, sharing the horizontal axis.
-import { formatValue, line, prepare, text } from "./canvas.js";
+import { dots, formatValue, line, prepare, text } from "./canvas.js";
 
 // The range that a row shows: the limits where both are known, what the values need otherwise.
 export function rangeOf(dimension, values) {
@@ -29,15 +29,16 @@ export function drawStrip(canvas, dimensions, trail, chunk, rowHeight) {
     const y = (value) => top + rowHeight - 3 - ((value - low) / (high - low)) * (rowHeight - 6);
     if (low < 0 && high > 0) line(context, [[left, y(0)], [right, y(0)]], "--plot-grid", { width: 1 });
     text(context, shorten(context, dimension.name, left - 6), 0, middle);
-    line(context, spread(history, left, past, y), "--plot-proposed", { width: 1.25 });
+    line(context, spread(history, left, past, y), "--plot-past", { width: 1.25 });
     line(context, spread(ahead, past, right, y), "--plot-sent", { width: 1.75 });
     text(context, formatValue(ahead[0]), width, middle, { align: "right", token: "--ink" });
   });
 }
 
-// Full rows with limits and units. `lines` is a list of {token, dash, width, values: [[step values]]}; all share the
-// horizontal axis 0..length-1; `cursor` is an index on it.
-export function drawRows(canvas, dimensions, lines, { rowHeight = 64, length, cursor = null, divider = null } = {}) {
+// Full rows with limits and units. `lines` is a list of {token, dash, width, dots, values: [[step values]]}, the first at the
+// back; all share the horizontal axis 0..length-1. `cursor` is an index on it, and `read` the line whose value there stands
+// beside the row's name.
+export function drawRows(canvas, dimensions, lines, { rowHeight, length, cursor = null, read = lines.length - 1 }) {
   const area = prepare(canvas, dimensions.length * rowHeight);
   if (!area) return null;
   const { context, width } = area;
@@ -55,16 +56,16 @@ export function drawRows(canvas, dimensions, lines, { rowHeight = 64, length, cu
       if (limit !== null) line(context, [[left, y(limit)], [right, y(limit)]], "--plot-limit", { width: 1, dash: [1, 4] });
     }
     text(context, shorten(context, dimension.name, left - 12), 0, top + rowHeight / 2 - 8, { token: "--ink", size: 12 });
-    const value = cursor === null ? null : lines.at(-1)?.values[cursor]?.[index];
+    const value = cursor === null ? null : lines[read].values[cursor]?.[index];
     const unit = dimension.unit && dimension.unit !== "1" ? ` ${dimension.unit}` : "";
     text(context, `${formatValue(value)}${unit}`, 0, top + rowHeight / 2 + 9, { mono: true });
     lines.forEach((drawn, which) => {
       const points = series[which].map((step, at) => (step === null ? null : [x(at), y(step)]));
-      line(context, points, drawn.token, { width: drawn.width ?? 1.5, dash: drawn.dash ?? [] });
+      if (drawn.dots) dots(context, points, drawn.token);
+      else line(context, points, drawn.token, { width: drawn.width ?? 1.5, dash: drawn.dash ?? [] });
     });
   });
   const bottom = dimensions.length * rowHeight;
-  if (divider !== null) line(context, [[x(divider), 0], [x(divider), bottom]], "--line-strong", { width: 1, dash: [2, 3] });
   if (cursor !== null) line(context, [[x(cursor), 0], [x(cursor), bottom]], "--ink", { width: 1 });
   return { left, right };
 }

@@ -63,6 +63,16 @@ export function line(context, points, token, { width = 1.5, dash = [] } = {}) {
   context.setLineDash([]);
 }
 
+export function dots(context, points, token, radius = 3) {
+  context.fillStyle = colour(token);
+  for (const point of points) {
+    if (!point) continue;
+    context.beginPath();
+    context.arc(...point, radius, 0, 2 * Math.PI);
+    context.fill();
+  }
+}
+
 export function formatValue(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);

@@ -1,7 +1,7 @@
 """Runs a small table of processes under the real supervisor: `supervised.py TABLE.json`, ended by a signal.
 
-The table is a list of objects with the fields of ProcessSpec that a test needs: name, argv, and optionally stop_seconds
-and the fields of RestartPolicy.
+The table is a list of objects with the fields of ProcessSpec that a test needs: name, argv, and if wanted
+stop_seconds, after_ready and the fields of RestartPolicy.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ async def supervise(table: list[ProcessSpec], lock: int, folder: Path) -> None:
         supervisor.hurry() if asked_to_stop.is_set() else asked_to_stop.set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_signal)
+    ready = asyncio.Event()
     for spec in table:
-        supervisor.start(spec)
+        supervisor.start(spec, after=ready if spec.after_ready else None)
+    ready.set()
     await asked_to_stop.wait()
     await supervisor.stop()
 
@@ -41,6 +43,7 @@ def main() -> None:
             name=row["name"],
             argv=tuple(row["argv"]),
             stop_seconds=row.get("stop_seconds", 10.0),
+            after_ready=row.get("after_ready", False),
             restart=RestartPolicy(**row.get("restart", {})),
         )
         for row in json.loads(Path(sys.argv[1]).read_text())

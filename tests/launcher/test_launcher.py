@@ -26,6 +26,13 @@ pytestmark = pytest.mark.processes
 Launch = Callable[..., Launched]
 SERVICES = ("-m", "vla_project.launcher", "services")
 RUNNING = "The services run"
+# Imported first, because the user may not be able to enter the interpreter's own folder.
+AS_NOBODY = """
+import encodings.idna, os, sys
+from vla_project.launcher.__main__ import main
+os.setgid(65534); os.setuid(65534)
+sys.exit(main())
+"""
 
 
 def test_a_first_start_makes_the_services_and_manage_py_finds_them_in_run_env(launch: Launch, var_dir: Path) -> None:
@@ -154,17 +161,23 @@ def test_a_folder_of_another_user_is_refused_with_one_clear_message(launch: Laun
     lock = var_dir / "launcher.lock"
     lock.touch()
     lock.chmod(0o600)
-    # Imported first, because the user may not be able to enter the interpreter's own folder.
-    as_nobody = (
-        "import os, sys; from vla_project.launcher.__main__ import main;"
-        "os.setuid(65534); sys.argv = ['launcher', 'services']; sys.exit(main())"
-    )
-
-    refused = launch("-c", as_nobody)
+    refused = launch("-c", AS_NOBODY, "services")
 
     assert refused.status() == 1
     assert f"{var_dir} cannot be written (Permission denied)." in refused.output
     assert "Traceback" not in refused.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="everyone else tests this all the time")
+@pytest.mark.usefixtures("ready_postgres")
+def test_an_ordinary_user_needs_no_rights_but_to_the_folder(launch: Launch, var_dir: Path) -> None:
+    subprocess.run(["chown", "-R", "65534:65534", var_dir], check=True)
+    (var_dir / "postgres").chmod(0o700)
+
+    launch("-c", AS_NOBODY, "services").wait_for(RUNNING)
+
+    psycopg.connect(read_env_file(var_dir / "run.env")["DATABASE_URL"]).close()
+    assert stat.S_IMODE((var_dir / "postgres").stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes user")

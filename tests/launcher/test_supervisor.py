@@ -121,8 +121,8 @@ def test_a_program_that_does_not_exist_is_reported_like_any_other_death(supervis
     assert "web | /no/such/program: No such file or directory" in running.output
 
 
-def test_stop_goes_from_the_last_started_to_the_first_and_leaves_nothing(supervise: Supervise) -> None:
-    running = supervise(*(row(name, POLITE) for name in ("postgres", "web", "robot")))
+def test_stop_goes_backwards_through_the_table_and_leaves_nothing(supervise: Supervise) -> None:
+    running = supervise(row("postgres", POLITE), row("web", POLITE, after_ready=True), row("robot", POLITE))
     wait_until(lambda: running.output.count("started") == 3)
     pids = [int(line.split()[-2]) for line in running.output.splitlines()]
 

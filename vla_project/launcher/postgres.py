@@ -76,7 +76,7 @@ class EmbeddedPostgres(EmbeddedService):
             return False
         return True
 
-    def prepare(self) -> None:
+    def _prepare_data(self) -> None:
         version_file = self._data / "PG_VERSION"
         if not version_file.exists():
             self._create_cluster()
@@ -95,7 +95,6 @@ class EmbeddedPostgres(EmbeddedService):
 
     def _create_cluster(self) -> None:
         """Make a complete cluster beside ``data`` and rename it, so that a half-made one never looks finished."""
-        self._make_folder()
         for leftover in self.folder.glob("unfinished.*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         password = secrets.token_urlsafe(24)

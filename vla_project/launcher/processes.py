@@ -70,11 +70,21 @@ def service_process(name: str, service: EmbeddedService) -> ProcessSpec:
     )
 
 
-def _worker(name: str, *options: str) -> tuple[str, ...]:
-    return (
-        sys.executable, "-m", "celery", "-A", "vla_project", "worker", "-n", f"{name}@%h",
-        "--loglevel", "WARNING", "--without-gossip", "--without-mingle", *options,
-    )  # fmt: skip
+_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vla_project")
+# Of root Celery says so at length, at every start. The launcher runs as root in containers and on build machines.
+_AS_ROOT = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
+
+
+def _worker(name: str, *options: str, stop_seconds: float, after_ready: bool = False) -> ProcessSpec:
+    # Gossip and mingle are talk between workers, a second of it at each start, of which we use nothing.
+    common = ("worker", "-n", f"{name}@%h", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")
+    return ProcessSpec(
+        name=name,
+        argv=(*_CELERY, *common, "-Q", name, *options),
+        environment=_AS_ROOT,
+        stop_seconds=stop_seconds,
+        after_ready=after_ready,
+    )
 
 
 def system_processes(*, demo: bool, beat_schedule: str) -> tuple[ProcessSpec, ...]:
@@ -83,37 +93,16 @@ def system_processes(*, demo: bool, beat_schedule: str) -> tuple[ProcessSpec, ..
     :param demo: whether the demo robot drives
     :param beat_schedule: the file in which beat notes what it has sent
     """
-    manage = (sys.executable, "manage.py")
     processes = (
-        ProcessSpec(
-            name="pipeline",
-            argv=_worker("pipeline", "-Q", "pipeline", "--pool", "prefork", "--concurrency", "2"),
-            stop_seconds=30.0,
-            after_ready=True,
-        ),
-        ProcessSpec(
-            name="recorder",
-            argv=_worker("recorder", "-Q", "recorder", "--pool", "threads", "--concurrency", "2"),
-            stop_seconds=20.0,
-        ),
-        ProcessSpec(
-            name="inference",
-            argv=_worker("inference", "-Q", "inference", "--pool", "threads", "--concurrency", "2"),
-            stop_seconds=20.0,
-        ),
-        ProcessSpec(
-            name="web",
-            argv=(sys.executable, "-m", "vla_project.server"),
-            environment={"DATABASE_POOL": "1"},  # many short requests share connections; workers keep one a thread
-        ),
+        _worker("pipeline", "--pool", "prefork", "--concurrency", "2", stop_seconds=30.0, after_ready=True),
+        _worker("recorder", "--pool", "threads", "--concurrency", "2", stop_seconds=20.0),
+        _worker("inference", "--pool", "threads", "--concurrency", "2", stop_seconds=20.0),
+        ProcessSpec(name="web", argv=(sys.executable, "-m", "vla_project.server")),
         ProcessSpec(
             name="beat",
-            argv=(
-                sys.executable, "-m", "celery", "-A", "vla_project", "beat", "--loglevel", "WARNING",
-                "--schedule", beat_schedule, "--pidfile", "",
-            ),
+            argv=(*_CELERY, "beat", "--loglevel", "WARNING", "--schedule", beat_schedule, "--pidfile", ""),
             after_ready=True,
         ),
-        ProcessSpec(name="robot", argv=(*manage, "demo_robot"), after_ready=True),
-    )  # fmt: skip
+        ProcessSpec(name="robot", argv=(sys.executable, "manage.py", "demo_robot"), after_ready=True),
+    )
     return tuple(process for process in processes if demo or process.name != "robot")

@@ -49,8 +49,7 @@ class EmbeddedRedis(EmbeddedService):
     def url(self) -> str:
         return f"redis://:{self._password_file.read_text().strip()}@127.0.0.1:{self.port}/0"
 
-    def prepare(self) -> None:
-        self._make_folder()
+    def _prepare_data(self) -> None:
         self._data.mkdir(mode=0o700, exist_ok=True)
         if not self._password_file.exists():
             write_private(self._password_file, secrets.token_urlsafe(24))

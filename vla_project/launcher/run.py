@@ -122,18 +122,16 @@ class _Run:
         if self.options.demo:
             # Quietly: what it prints is said again when it can be tried.
             await self.supervisor.run_to_end(_manage("demo", "create_demo"), quiet=True)
+        ready = asyncio.Event()
         for process in self.processes:
-            if not process.after_ready:
-                self.supervisor.start(process)
+            self.supervisor.start(process, after=ready if process.after_ready else None)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await until_ready(self.options.base_url)
         except TimeoutError:
             detail = (await asyncio.to_thread(readiness, self.options.base_url)).detail
             self.console.complain(f"Not ready after {PATIENCE_SECONDS:g} s, and still trying. {detail}")
-        for process in self.processes:
-            if process.after_ready:
-                self.supervisor.start(process)
+        ready.set()
         await until_ready(self.options.base_url)
         self.console.say(
             announcement(

@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 
 from vla_project.launcher.exceptions import ServiceFailedError
 from vla_project.launcher.identity import Identity, popen_options, service_identity
+from vla_project.launcher.private_file import write_private
 
 START_SECONDS = 60.0
 _POLL_SECONDS = 0.02
@@ -44,12 +45,20 @@ class EmbeddedService(abc.ABC):
     def url(self) -> str:
         """Where clients connect, password included. Known once :meth:`prepare` has run."""
 
-    @abc.abstractmethod
     def prepare(self) -> None:
-        """Make the data folder if there is none. Does nothing to one that exists and is sound.
+        """Make its folder and data if there are none, and begin a new log. Data that exists and is sound stays.
 
         :raises LauncherError: no program for this platform, or data of another version
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Closed to others; but where we are root, the service's own user must be able to walk through.
+        self.folder.chmod(0o700 if self.identity is None else 0o711)
+        self._prepare_data()
+        write_private(self.log_file, "")
+
+    @abc.abstractmethod
+    def _prepare_data(self) -> None:
+        """The part of :meth:`prepare` that differs."""
 
     @abc.abstractmethod
     def argv(self) -> list[str]:
@@ -65,7 +74,6 @@ class EmbeddedService(abc.ABC):
         :raises ServiceFailedError: it ended, or was silent for ``START_SECONDS``; with its last lines
         """
         self.prepare()
-        self.log_file.touch(mode=0o600)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 self.argv(),
@@ -93,11 +101,6 @@ class EmbeddedService(abc.ABC):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-    def _make_folder(self) -> None:
-        """Closed to others; but where we are root, the service's own user must be able to walk through."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700 if self.identity is None else 0o711)
 
     def _last_lines(self) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-15:])

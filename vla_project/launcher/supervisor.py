@@ -38,10 +38,13 @@ class Supervisor:
         self._kept: list[_KeptProcess] = []
         self._hurry = asyncio.Event()
 
-    def start(self, spec: ProcessSpec) -> None:
-        """Run ``spec`` and keep it running; returns at once."""
+    def start(self, spec: ProcessSpec, *, after: asyncio.Event | None = None) -> None:
+        """Run ``spec`` and keep it running; returns at once.
+
+        :param after: wait for this first; its place in the order of stopping is that of this call all the same
+        """
         kept = _KeptProcess(spec, self)
-        kept.task = asyncio.create_task(kept.keep_running(), name=spec.name)
+        kept.task = asyncio.create_task(kept.keep_running(after), name=spec.name)
         self._kept.append(kept)
 
     async def run_to_end(self, spec: ProcessSpec, *, quiet: bool = False) -> None:
@@ -82,7 +85,9 @@ class _KeptProcess:
         self._short_lives = 0
         self._is_stopping = False
 
-    async def keep_running(self) -> int:
+    async def keep_running(self, after: asyncio.Event | None) -> int:
+        if after is not None:
+            await after.wait()
         while True:
             born = time.monotonic()
             status = await self.run()
@@ -117,7 +122,7 @@ class _KeptProcess:
         assert self.task is not None
         self._is_stopping = True
         process = self._process
-        if process is None or process.returncode is not None:  # between two lives
+        if process is None or process.returncode is not None:  # between two lives, or before the first
             self.task.cancel()
         else:
             process.send_signal(self._spec.stop_signal)

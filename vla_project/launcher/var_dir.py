@@ -76,7 +76,10 @@ def _acquire(descriptor: int, path: Path) -> None:
             return
         # Its processes were told to stop when it was killed; they get some time, then no more.
         if time.monotonic() > deadline:
-            for leftover in _holders(path):
+            leftovers = _holders(path)
+            if not leftovers:  # away from Linux we cannot find them
+                raise LauncherError(f"Processes of an earlier run still use {path.parent}: end them, then try again.")
+            for leftover in leftovers:
                 os.kill(leftover, signal.SIGKILL)
         time.sleep(0.1)
 

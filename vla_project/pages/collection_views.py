@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from pipeline.services import start_export, start_run
 
 from accounts.choices import Permission, Role
 from collections_app.models import Collection, Membership
@@ -20,7 +21,6 @@ from inference.models import InferenceResult
 from inference.selectors import image_url
 from pipeline.embeddings.search import Hit, SearchFilters, search
 from pipeline.selectors import collection_exports, collection_runs, collection_statistics, export_files
-from pipeline.services import start_export, start_run
 from vla_project.pages import selectors
 from vla_project.pages.forms import EpisodeFilterForm, ExportForm, MemberForm, ResultFilterForm
 from vla_project.pages.keyset import page_of

@@ -48,7 +48,7 @@ class CollectionCard:
 
 
 def collection_cards(principal: Principal, *, limit: int) -> list[CollectionCard]:
-    """The newest ``limit`` collections that ``principal`` may read; four queries, however many."""
+    """The newest ``limit`` collections that ``principal`` may read, the busiest first; four queries, however many."""
     collections = list(Collection.objects.restrict(principal).filter(archived_at=None)[:limit])
     now = timezone.now()
     robots = {
@@ -78,7 +78,7 @@ def collection_cards(principal: Principal, *, limit: int) -> list[CollectionCard
     deployed = Deployment.objects.active().filter(collection__in=collections).select_related("policy_version")
     for deployment in deployed:
         policies.setdefault(deployment.collection_id, []).append(str(deployment.policy_version))
-    return [
+    cards = [
         CollectionCard(
             collection=collection,
             robots=robots.get(collection.pk, {}).get("count", 0),
@@ -90,6 +90,7 @@ def collection_cards(principal: Principal, *, limit: int) -> list[CollectionCard
         )
         for collection in collections
     ]
+    return sorted(cards, key=lambda card: sum(card.per_hour), reverse=True)
 
 
 @dataclass(frozen=True, slots=True)

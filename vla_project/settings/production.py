@@ -21,7 +21,7 @@ for _name, _value in {"SECRET_KEY": SECRET_KEY, "API_KEY_PEPPER": API_KEY_PEPPER
     if len(_value) < 32 or len(set(_value)) < 8 or "insecure" in _value or "change" in _value:
         raise ImproperlyConfigured(f"{_name} is too short or a placeholder. Make one with: openssl rand -base64 48")
 
-HOST = env.str("HOST", default="0.0.0.0")  # noqa: S104 - inside a container, behind a proxy
+HOST = env.str("HOST", default="0.0.0.0")
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

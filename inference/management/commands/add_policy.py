@@ -49,7 +49,11 @@ class Command(BaseCommand):
         known = PolicyVersion.objects.filter(name=name, version=version).first()
         if known is None:
             return services.register_version(
-                name=name, version=version, backend=options["backend"], options=parsed, checkpoint_sha256=options["sha256"]
+                name=name,
+                version=version,
+                backend=options["backend"],
+                options=parsed,
+                checkpoint_sha256=options["sha256"],
             )
         if (known.backend, known.options) != (options["backend"], parsed):
             raise CommandError(f"{known} is registered with another backend or other options. Use a new version.")

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from core.admin import ReadOnlyAdmin
+from core.problems import Problem
+from pipeline import services
+from pipeline.embeddings.search import SearchFilters, search
+from pipeline.models import (
+    Embedding,
+    Export,
+    PipelineRun,
+    QuarantinedRecord,
+    RetentionRule,
+    RunShard,
+    StageRun,
+    StoredObject,
+)
+
+
+class ReadOnlyInline(admin.TabularInline):
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class StageRunInline(ReadOnlyInline):
+    model = StageRun
+    fields = ("stage", "state", "records_in", "records_out", "seconds", "counts", "error")
+    readonly_fields = fields
+
+
+class RunShardInline(ReadOnlyInline):
+    model = RunShard
+    fields = ("number", "state", "records", "attempts", "file", "error")
+    readonly_fields = fields
+
+
+@admin.register(PipelineRun)
+class PipelineRunAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "collection", "state", "percent", "records_in", "records_out", "records_quarantined")
+    list_filter = ("state", "trigger", "collection")
+    list_select_related = ("collection",)
+    search_fields = ("id", "collection__slug")
+    inlines = (StageRunInline, RunShardInline)
+    actions = ("run_again", "replay", "cancel")
+
+    @admin.display(description=_("progress"), ordering="progress")
+    def percent(self, run: PipelineRun) -> str:
+        return f"{run.progress:.0%}"
+
+    @admin.action(description=_("Run again over the same window"))
+    def run_again(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
+        for run in runs:
+            _told(
+                self,
+                request,
+                lambda run=run: services.start_run(
+                    collection=run.collection,
+                    requested_by=request.user,
+                    window_start=run.window_start,
+                    window_end=run.window_end,
+                    trigger="admin",
+                ),
+            )
+
+    @admin.action(description=_("Replay what is in quarantine"))
+    def replay(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
+        for run in runs:
+            _told(self, request, lambda run=run: services.replay_quarantine(run=run, requested_by=request.user))
+
+    @admin.action(description=_("Cancel"))
+    def cancel(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
+        for run in runs:
+            _told(self, request, lambda run=run: services.cancel_run(run=run))
+
+
+@admin.register(QuarantinedRecord)
+class QuarantinedRecordAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "run", "stage", "reason", "detail", "inference_result_id", "resolved_at")
+    list_filter = ("stage", "reason", ("resolved_at", admin.EmptyFieldListFilter))
+    list_select_related = ("run__collection",)
+    search_fields = ("=inference_result_id", "reason")
+    exclude = ("inference_result",)
+    readonly_fields = ("inference_result_id",)
+
+
+@admin.register(StoredObject)
+class StoredObjectAdmin(ReadOnlyAdmin):
+    list_display = ("key", "kind", "collection", "bytes", "legal_hold", "created_at")
+    list_filter = ("kind", "legal_hold")
+    list_select_related = ("collection",)
+    search_fields = ("key", "=sha256")
+    actions = ("hold", "release")
+
+    @admin.action(description=_("Place under legal hold"))
+    def hold(self, request: HttpRequest, objects: QuerySet[StoredObject]) -> None:
+        for stored_object in objects:
+            services.set_legal_hold(stored_object=stored_object, held=True)
+
+    @admin.action(description=_("Release from legal hold"))
+    def release(self, request: HttpRequest, objects: QuerySet[StoredObject]) -> None:
+        for stored_object in objects:
+            services.set_legal_hold(stored_object=stored_object, held=False)
+
+
+class ExportFileInline(ReadOnlyInline):
+    model = StoredObject
+    fk_name = "export"
+    fields = ("key", "bytes", "sha256")
+    readonly_fields = fields
+
+
+@admin.register(Export)
+class ExportAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "collection", "format", "state", "percent", "records", "requested_by")
+    list_filter = ("state", "format", "collection")
+    list_select_related = ("collection", "requested_by")
+    search_fields = ("id", "collection__slug")
+    inlines = (ExportFileInline,)
+    actions = ("export_again",)
+
+    @admin.display(description=_("progress"), ordering="progress")
+    def percent(self, export: Export) -> str:
+        return f"{export.progress:.0%}"
+
+    @admin.action(description=_("Write the same export again"))
+    def export_again(self, request: HttpRequest, exports: QuerySet[Export]) -> None:
+        for export in exports:
+            _told(
+                self,
+                request,
+                lambda export=export: services.start_export(
+                    collection=export.collection,
+                    export_format=export.format,
+                    query=export.query,
+                    requested_by=request.user,
+                ),
+            )
+
+
+@admin.register(RetentionRule)
+class RetentionRuleAdmin(admin.ModelAdmin):
+    list_display = ("collection", "kind", "days", "action", "legal_hold", "enabled", "preview")
+    list_filter = ("kind", "action", "enabled", "legal_hold")
+    list_select_related = ("collection",)
+    autocomplete_fields = ("collection",)
+
+    @admin.display(description=_("would remove now"))
+    def preview(self, rule: RetentionRule) -> str:
+        from pipeline.storage.retention import preview
+
+        found = preview(rule)
+        return f"{found.records} records, {found.objects} objects, {found.bytes / 1e6:.1f} MB"
+
+    def save_model(self, request: HttpRequest, obj: RetentionRule, form: Any, change: bool) -> None:
+        services.save_retention_rule(rule=obj, changed={name: form.cleaned_data[name] for name in form.changed_data})
+
+    def delete_model(self, request: HttpRequest, obj: RetentionRule) -> None:
+        services.delete_retention_rule(rule=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[RetentionRule]) -> None:
+        for rule in queryset:
+            services.delete_retention_rule(rule=rule)
+
+
+@admin.register(Embedding)
+class EmbeddingAdmin(ReadOnlyAdmin):
+    """Its search box searches by meaning."""
+
+    list_display = ("text", "source_kind", "collection", "safety_verdict", "model_name", "occurred_at")
+    list_filter = ("source_kind", "safety_verdict")
+    list_select_related = ("collection",)
+    search_fields = ("text",)
+    search_help_text = _("Searches by meaning and by words.")
+    exclude = ("embedding", "inference_result")
+    readonly_fields = ("inference_result_id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Embedding]:
+        return super().get_queryset(request).defer("embedding", "search_vector")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Embedding], search_term: str
+    ) -> tuple[QuerySet[Embedding], bool]:
+        if not search_term.strip():
+            return queryset, False
+        hits = search(principal=request.user, text=search_term, filters=SearchFilters(), limit=100)
+        return queryset.filter(pk__in=[hit.embedding_id for hit in hits]), False
+
+
+def _told(page: admin.ModelAdmin, request: HttpRequest, act: Any) -> None:
+    """Call a service; what it refuses is shown."""
+    try:
+        act()
+    except Problem as problem:
+        page.message_user(request, problem.detail, messages.ERROR)

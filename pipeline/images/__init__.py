@@ -1,0 +1,1 @@
+"""Personal data in images: text and faces found and covered, metadata left behind."""

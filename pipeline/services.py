@@ -1,0 +1,163 @@
+"""Starting, cancelling and replaying: validated, atomic, audited, and enqueued once the change is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Min
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import User
+from collections_app.models import Collection
+from core.problems import Problem, invalid
+from pipeline import tasks
+from pipeline.choices import ExportFormat, JobState
+from pipeline.exports.query import ExportQuery
+from pipeline.models import Export, PipelineRun, RetentionRule, StoredObject
+
+OPTIONS = frozenset({"embed"})
+
+
+@transaction.atomic
+def start_run(
+    *,
+    collection: Collection,
+    requested_by: User | None = None,
+    window_start: datetime | None = None,
+    window_end: datetime | None = None,
+    trigger: str = "manual",
+    options: Mapping[str, Any] | None = None,
+    enqueue: bool = True,
+) -> PipelineRun:
+    """Start a run over the records made from ``window_start`` to before ``window_end``; by default over all of them.
+
+    ``options``: ``embed`` (True) embeds what has no vector yet. Without ``enqueue`` the caller executes it.
+    Raises ``Problem`` 400.
+    """
+    for name in options or {}:
+        if name not in OPTIONS:
+            raise invalid(f"/options/{name}", "No such option.")
+    end = window_end or timezone.now()
+    start = window_start or _first_record(collection) or collection.created_at
+    if start >= end:
+        raise invalid("/window_end", "The window must end after it starts.")
+    return _create_run(collection, start, end, requested_by, trigger, dict(options or {}), enqueue)
+
+
+@transaction.atomic
+def replay_quarantine(*, run: PipelineRun, requested_by: User | None = None, enqueue: bool = True) -> PipelineRun:
+    """Start a run over what ``run`` still holds in quarantine; what gets through is resolved there.
+
+    Raises ``Problem`` 409 where nothing waits.
+    """
+    if not run.quarantined.waiting().exists():
+        raise Problem(409, "nothing_to_replay", "This run holds nothing in quarantine.")
+    options = {**run.options, "replay_of": str(run.pk)}
+    return _create_run(run.collection, run.window_start, run.window_end, requested_by, "replay", options, enqueue)
+
+
+@transaction.atomic
+def cancel_run(*, run: PipelineRun) -> PipelineRun:
+    """Cancel a run; shards at work end, no other begins. Raises ``Problem`` 409 where it has ended."""
+    run = PipelineRun.objects.select_for_update().get(pk=run.pk)
+    if run.state not in (JobState.QUEUED, JobState.RUNNING):
+        raise Problem(409, "already_ended", "This run has ended.")
+    before = run.state
+    run.state = JobState.CANCELLED
+    run.finished_at = timezone.now()
+    run.save(update_fields=["state", "finished_at"])
+    audit.record("run.cancelled", run, changes={"state": [before, run.state]})
+    return run
+
+
+@transaction.atomic
+def start_export(
+    *,
+    collection: Collection,
+    export_format: str,
+    query: Mapping[str, Any] | None = None,
+    requested_by: User | None = None,
+    enqueue: bool = True,
+) -> Export:
+    """Start an export of the records that ``query`` chooses (``exports.query``). Raises ``Problem`` 400."""
+    if export_format not in ExportFormat.values:
+        raise invalid("/format", f"Give one of {', '.join(ExportFormat.values)}.")
+    export = Export(
+        collection=collection,
+        format=export_format,
+        query=ExportQuery.parse(query or {}).as_json(),
+        requested_by=requested_by,
+    )
+    export.full_clean()
+    export.save(force_insert=True)
+    audit.record("export.started", export, changes={"format": [None, export_format], "query": [None, export.query]})
+    if enqueue:
+        tasks.write_export.delay_on_commit(str(export.pk))
+    return export
+
+
+@transaction.atomic
+def set_legal_hold(*, stored_object: StoredObject, held: bool) -> StoredObject:
+    """Protect an object from retention, or let go of it."""
+    stored_object = StoredObject.objects.select_for_update().get(pk=stored_object.pk)
+    if stored_object.legal_hold != held:
+        stored_object.legal_hold = held
+        stored_object.save(update_fields=["legal_hold"])
+        audit.record("stored_object.held" if held else "stored_object.released", stored_object)
+    return stored_object
+
+
+@transaction.atomic
+def save_retention_rule(*, rule: RetentionRule, changed: Mapping[str, Any]) -> RetentionRule:
+    """Create a rule, or change it; ``changed`` is what the audit trail will say. Raises ``ValidationError``."""
+    created = rule.pk is None
+    before = {} if created else RetentionRule.objects.filter(pk=rule.pk).values(*changed).first() or {}
+    rule.full_clean()
+    rule.save()
+    audit.record(
+        "retention_rule.created" if created else "retention_rule.changed",
+        rule,
+        changes={name: [before.get(name), str(value)] for name, value in changed.items()},
+    )
+    return rule
+
+
+@transaction.atomic
+def delete_retention_rule(*, rule: RetentionRule) -> None:
+    """Delete a rule: what it would have removed is kept from now on."""
+    audit.record("retention_rule.deleted", rule, changes={"rule": [str(rule), None]})
+    rule.delete()
+
+
+def _create_run(
+    collection: Collection,
+    start: datetime,
+    end: datetime,
+    requested_by: User | None,
+    trigger: str,
+    options: dict[str, Any],
+    enqueue: bool,
+) -> PipelineRun:
+    run = PipelineRun(
+        collection=collection,
+        window_start=start,
+        window_end=end,
+        requested_by=requested_by,
+        trigger=trigger,
+        options=options,
+    )
+    run.full_clean()
+    run.save(force_insert=True)
+    audit.record("run.started", run, changes={"window": [None, [start, end]], "trigger": [None, trigger]})
+    if enqueue:
+        tasks.run_pipeline.delay_on_commit(str(run.pk))
+    return run
+
+
+def _first_record(collection: Collection) -> datetime | None:
+    first: datetime | None = collection.results.aggregate(first=Min("created_at"))["first"]
+    return first

@@ -1,0 +1,90 @@
+"""Retention: what a rule would remove, and removing it. Legal hold wins over every rule.
+
+Classes of data are kept for as long as their own rules say: raw records may go after a month while the anonymised
+batches made of them stay. ``deletion.erase`` is for records that must leave every class at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import QuerySet, Sum
+from django.utils import timezone
+
+from accounts import audit
+from inference.models import InferenceResult
+from pipeline.choices import ObjectKind, RetentionAction
+from pipeline.models import Embedding, RetentionRule, StoredObject
+from pipeline.storage import archives, deletion
+from pipeline.storage.deletion import Deleted
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a rule would remove now. Images of raw records are not among ``objects``: only storage knows them."""
+
+    records: int
+    objects: int
+    bytes: int
+
+
+def preview(rule: RetentionRule) -> Preview:
+    """A dry run of ``rule``."""
+    if rule.legal_hold:
+        return Preview(0, 0, 0)
+    if rule.kind == ObjectKind.RAW:
+        return Preview(_expired_results(rule).count(), 0, 0)
+    if rule.kind == ObjectKind.EMBEDDINGS:
+        return Preview(_expired_embeddings(rule).count(), 0, 0)
+    found = _expired_objects(rule).aggregate(total=Sum("bytes"))
+    return Preview(0, _expired_objects(rule).count(), found["total"] or 0)
+
+
+def apply(rule: RetentionRule) -> Deleted:
+    """Do what ``rule`` says, a batch at a time. Safe to interrupt and to repeat."""
+    deleted = Deleted()
+    if not rule.enabled or rule.legal_hold:
+        return deleted
+    if rule.kind == ObjectKind.RAW:
+        for batch in _batches(_expired_results(rule)):
+            if rule.action == RetentionAction.ARCHIVE:
+                archives.archive_results(rule.collection, batch)
+            deleted.add(deletion.delete_results(batch, keep_objects=rule.action == RetentionAction.ARCHIVE))
+    elif rule.kind == ObjectKind.EMBEDDINGS:
+        deleted.records, _ = _expired_embeddings(rule).delete()
+    else:
+        deleted.add(deletion.delete_objects(_expired_objects(rule).iterator(chunk_size=BATCH)))
+    if deleted.records or deleted.objects:
+        counts = {"records": deleted.records, "objects": deleted.objects, "bytes": deleted.bytes}
+        audit.record("retention.applied", rule, changes={name: [count, 0] for name, count in counts.items()})
+    return deleted
+
+
+def _before(rule: RetentionRule) -> datetime:
+    return timezone.now() - timedelta(days=rule.days)
+
+
+def _expired_results(rule: RetentionRule) -> QuerySet[InferenceResult]:
+    return InferenceResult.objects.filter(collection=rule.collection_id, created_at__lt=_before(rule))
+
+
+def _expired_embeddings(rule: RetentionRule) -> QuerySet[Embedding]:
+    return Embedding.objects.filter(collection=rule.collection_id, occurred_at__lt=_before(rule))
+
+
+def _expired_objects(rule: RetentionRule) -> QuerySet[StoredObject]:
+    return StoredObject.objects.filter(
+        collection=rule.collection_id, kind=rule.kind, created_at__lt=_before(rule), legal_hold=False
+    )
+
+
+def _batches(results: QuerySet[InferenceResult]) -> Iterator[list[UUID]]:
+    """Ids, oldest first, until none are left; a batch is gone before the next is asked for."""
+    oldest = results.order_by("created_at", "id").values_list("pk", flat=True)
+    while batch := list(oldest[:BATCH]):
+        yield batch

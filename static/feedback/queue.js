@@ -1,0 +1,3 @@
+import { startShortcuts } from "./shortcuts.js";
+
+startShortcuts();
