@@ -29,8 +29,9 @@ class ServicePasswordForm(AdminPasswordChangeForm):
     """Django's form for somebody else's password, saved by our service."""
 
     def save(self, commit: bool = True) -> User:
-        services.set_password(user=self.user, password=self.cleaned_data["password1"])
-        return self.user
+        user: User = self.user
+        services.set_password(user=user, password=self.cleaned_data["password1"])
+        return user
 
 
 @admin.register(User)
@@ -117,7 +118,8 @@ class RateLimitTierAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: RateLimitTier, form: ModelForm, change: bool) -> None:
         if change:
-            services.update_tier(tier=obj, changes={name: form.cleaned_data[name] for name in form.changed_data})  # type: ignore[misc]
+            changes = services.TierChanges(**{name: form.cleaned_data[name] for name in form.changed_data})  # type: ignore[typeddict-item]
+            services.update_tier(tier=obj, changes=changes)
         else:
             obj.__dict__.update(services.create_tier(**form.cleaned_data).__dict__)
 

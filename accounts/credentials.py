@@ -15,6 +15,7 @@ import secrets
 import string
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ _TOKEN = re.compile(r"vla_([A-Za-z0-9]{8,16})_([A-Za-z0-9_-]{32,64})")
 _ALPHABET = string.ascii_letters + string.digits
 _SNAPSHOT_SECONDS = 300
 _UNKNOWN = b"unknown"
+# Stands in a snapshot's place after a change, so that a reader who asked the database before it writes nothing old.
+_CHANGED = b"changed"
+_CHANGED_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def hash_secret(secret: str) -> str:
 
 def forget(public_id: str) -> None:
     """Drop the shared snapshot of a key; call it when the key, its tier or its grants have changed and committed."""
-    engine_redis().delete(_snapshot_key(public_id))
+    engine_redis().set(_snapshot_key(public_id), _CHANGED, ex=_CHANGED_SECONDS)
     _local.pop(public_id, None)
 
 
@@ -90,7 +94,7 @@ async def authenticate_async(token: str, *, ip_address: str | None, redis_client
     known = _fresh(public_id)
     if known is None:
         stored = await redis_client.get(_snapshot_key(public_id))
-        if stored is None:
+        if stored is None or stored == _CHANGED:
             known = _remember(public_id, await database_sync_to_async(_read_through)(public_id))
         else:
             known = _remember(public_id, _decode(stored))
@@ -127,13 +131,11 @@ def _read_through(public_id: str) -> Credential | None:
         stored = client.get(_snapshot_key(public_id))
     except UNAVAILABLE:
         return _from_database(public_id)
-    if stored is not None:
+    if stored is not None and stored != _CHANGED:
         return _decode(stored)  # type: ignore[arg-type]
     credential = _from_database(public_id)
-    try:
-        client.set(_snapshot_key(public_id), _encode(credential), ex=_SNAPSHOT_SECONDS if credential else 5)
-    except UNAVAILABLE:
-        pass
+    with suppress(UNAVAILABLE):
+        client.set(_snapshot_key(public_id), _encode(credential), ex=_SNAPSHOT_SECONDS if credential else 5, nx=True)
     return credential
 
 

@@ -15,7 +15,7 @@ class SignInForm(AuthenticationForm):
 
     def clean(self) -> dict[str, Any]:
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
-        if username and password:
+        if username and password and self.request is not None:
             try:
                 self.user_cache = services.check_password(
                     request=self.request,

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.choices import Permission
-from accounts.models import ApiKey
+from accounts.models import ApiKey, User
 from collections_app import selectors, services
 from collections_app.api_key_admin import ApiKeyAdmin
 from collections_app.audit_admin import CollectionAuditAdmin
@@ -103,7 +103,8 @@ class CollectionAdmin(RestrictedAdmin):
             changes = services.CollectionChanges(**{name: form.cleaned_data[name] for name in form.changed_data})  # type: ignore[typeddict-item]
             saved = services.update_collection(collection=obj, changes=changes)
         else:
-            saved = services.create_collection(created_by=request.user, **form.cleaned_data)  # type: ignore[misc]
+            assert isinstance(request.user, User)
+            saved = services.create_collection(created_by=request.user, **form.cleaned_data)
         obj.__dict__.update(saved.__dict__)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: BaseInlineFormSet, change: bool) -> None:

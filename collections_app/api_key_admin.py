@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.choices import Permission
-from accounts.models import ApiKey
+from accounts.models import ApiKey, User
 from accounts.services import ApiKeyChanges, create_api_key, revoke_api_key, rotate_api_key, update_api_key
 from collections_app import selectors, services
 from collections_app.forms import ApiKeyForm
@@ -74,7 +74,8 @@ class ApiKeyAdmin(admin.ModelAdmin):
         else:
             values = dict(form.cleaned_data)
             collections = values.pop("collections")
-            saved, token = create_api_key(created_by=request.user, **values)  # type: ignore[misc]
+            assert isinstance(request.user, User)
+            saved, token = create_api_key(created_by=request.user, **values)
             for collection in collections:
                 services.grant_api_key(api_key=saved, collection=collection)
             saved.token = token  # type: ignore[attr-defined]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
 
 from accounts.choices import Permission, roles_with
 from accounts.principals import Principal, Service
 
-if TYPE_CHECKING:
-    pass
 
-
-class CollectionQuerySet(models.QuerySet["Collection"]):
+class CollectionQuerySet(models.QuerySet):
     def restrict(self, principal: Principal, permission: Permission = Permission.DATA_READ) -> Self:
         """The collections on which ``principal`` holds ``permission``.
 

@@ -22,7 +22,7 @@ class RestrictedAdmin(ModelAdmin):
     change_permission = Permission.COLLECTION_MANAGE
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).restrict(request.user, self.view_permission)
+        return self._permitted(super().get_queryset(request), request, self.view_permission)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -45,4 +45,9 @@ class RestrictedAdmin(ModelAdmin):
             return False
         if obj is None or obj._state.adding:
             return request.user.is_superuser or Collection.objects.restrict(request.user, permission).exists()
-        return self.model._default_manager.restrict(request.user, permission).filter(pk=obj.pk).exists()
+        rows = self._permitted(self.model._default_manager.all(), request, permission)
+        return rows.filter(pk=obj.pk).exists()
+
+    def _permitted(self, rows: Any, request: HttpRequest, permission: Permission) -> QuerySet[Any]:
+        permitted: QuerySet[Any] = rows.restrict(request.user, permission)
+        return permitted

@@ -10,6 +10,7 @@ from accounts.choices import ROLE_PERMISSIONS, Permission, Role
 from accounts.models import ApiKey
 from accounts.principals import Principal, Service
 from collections_app.models import ApiKeyGrant, Collection, Episode, Membership
+from collections_app.querysets import CollectionScopedQuerySet
 from core.problems import forbidden, not_found
 
 
@@ -79,7 +80,8 @@ def permitted_episode(principal: Principal, episode_id: uuid.UUID, *permissions:
 
     Raises ``Problem`` 404 where the caller may not know of it, 403 where they may but lack the permission.
     """
-    episode = episodes().filter(pk=episode_id, collection__in=Collection.objects.visible_to(principal)).first()
+    visible = Collection.objects.visible_to(principal)
+    episode: Episode | None = episodes().filter(pk=episode_id, collection__in=visible).first()
     if episode is None:
         raise not_found("No such episode.")
     if permissions_on(principal, episode.collection).isdisjoint(permissions):
@@ -88,6 +90,7 @@ def permitted_episode(principal: Principal, episode_id: uuid.UUID, *permissions:
     return episode
 
 
-def episodes() -> QuerySet[Episode]:
+def episodes() -> CollectionScopedQuerySet:
     """Every episode with what its representation names; narrow it with ``restrict``."""
-    return Episode.objects.select_related("collection", "robot")
+    rows: CollectionScopedQuerySet = Episode.objects.select_related("collection", "robot")
+    return rows

@@ -267,6 +267,7 @@ def _spec(dimension: ActionDimension) -> dict[str, Any]:
 @transaction.atomic
 def describe_robot(*, robot: Robot, description: str) -> Robot:
     """Set what people read of a robot; the robot itself was made when it first spoke."""
+    robot = Robot.objects.select_for_update(of=("self",)).select_related("collection").get(pk=robot.pk)
     difference = _apply(robot, {"description": description})
     if difference:
         _record("robot.described", robot, collection=robot.collection, changes=difference)

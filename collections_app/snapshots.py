@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ from core.redis import UNAVAILABLE, engine_redis, key
 
 _SHARED_SECONDS = 300
 _UNKNOWN = b"unknown"
+# Stands in a snapshot's place after a change, so that a reader who asked the database before it writes nothing old.
+_CHANGED = b"changed"
+_CHANGED_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ async def get_async(slug: str, *, redis_client: redis.asyncio.Redis) -> Collecti
     if fresh:
         return snapshot
     stored = await redis_client.get(_shared_key(slug))
-    if stored is None:
+    if stored is None or stored == _CHANGED:
         return _remember(slug, await database_sync_to_async(_read_through)(slug))
     return _remember(slug, _decode(stored))
 
@@ -90,7 +94,7 @@ async def get_async(slug: str, *, redis_client: redis.asyncio.Redis) -> Collecti
 def forget(slug: str) -> None:
     """Drop the shared snapshot; call it when what it holds has changed and committed."""
     _local.pop(slug, None)
-    engine_redis().delete(_shared_key(slug))
+    engine_redis().set(_shared_key(slug), _CHANGED, ex=_CHANGED_SECONDS)
 
 
 _local: dict[str, tuple[float, CollectionSnapshot | None]] = {}
@@ -116,13 +120,11 @@ def _read_through(slug: str) -> CollectionSnapshot | None:
         stored = client.get(_shared_key(slug))
     except UNAVAILABLE:
         return _from_database(slug)
-    if stored is not None:
+    if stored is not None and stored != _CHANGED:
         return _decode(stored)  # type: ignore[arg-type]
     snapshot = _from_database(slug)
-    try:
-        client.set(_shared_key(slug), _encode(snapshot), ex=_SHARED_SECONDS if snapshot else 5)
-    except UNAVAILABLE:
-        pass
+    with suppress(UNAVAILABLE):
+        client.set(_shared_key(slug), _encode(snapshot), ex=_SHARED_SECONDS if snapshot else 5, nx=True)
     return snapshot
 
 

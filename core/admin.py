@@ -21,7 +21,8 @@ class CappedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        return int(self.object_list.order_by()[: self.cap].count())
+        queryset: QuerySet[Any] = self.object_list  # type: ignore[assignment]  # what the admin pages through
+        return queryset.order_by()[: self.cap].count()
 
     @property
     def is_capped(self) -> bool:

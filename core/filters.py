@@ -23,4 +23,5 @@ class StrictFilterSet(filters.FilterSet):
         if unknown:
             errors = [FieldError(f"/{name}", "Unknown parameter.") for name in unknown]
             raise Problem(400, "invalid", "The query is not valid.", errors=errors)
-        return super().qs
+        queryset: QuerySet[Any] = super().qs
+        return queryset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import logging.config
 import re
 from collections.abc import MutableMapping
@@ -22,6 +23,13 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
         elif isinstance(value, str):
             event[name] = _SECRET_VALUE.sub("[redacted key]", value)
     return event
+
+
+class NotUnavailable(logging.Filter):
+    """Drops Django's line for a 503: it is an answer, and whoever gives it logs its cause."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "status_code", None) != 503
 
 
 def configure() -> None:
@@ -54,10 +62,13 @@ def configure() -> None:
             "root": {"handlers": ["stderr"], "level": settings.LOG_LEVEL},
             "loggers": {
                 "daphne": {"level": "WARNING"},
-                "django.request": {"level": "ERROR"},
+                "django.request": {"level": "ERROR", "filters": ["not_unavailable"]},
                 "django.channels.server": {"level": "WARNING"},
-                "celery": {"level": settings.LOG_LEVEL},
+                # One line for each task received and done drowns what matters; failures are warnings and errors.
+                "celery": {"level": "WARNING"},
+                "kombu": {"level": "WARNING"},
             },
+            "filters": {"not_unavailable": {"()": "core.logging.NotUnavailable"}},
         }
     )
     structlog.configure(

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.problems import Problem
 from feedback.choices import ReviewVerdict, SkipReason, TaskVerdict
+from feedback.models import TaskRule
 
 RATINGS = [(str(value), str(value)) for value in range(1, 6)]
 
@@ -71,3 +72,9 @@ def add_problem(form: forms.Form, problem: Problem) -> dict[str, str]:
         else:
             form.add_error(None, error.detail)
     return cells
+
+
+class TaskRuleForm(forms.ModelForm):
+    class Meta:
+        model = TaskRule
+        fields = ["collection", "reason", "enabled", "sample_rate", "threshold", "overlap"]

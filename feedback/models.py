@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey
 from collections_app.models import Collection
+from collections_app.querysets import CollectionScopedQuerySet
 from core.identifiers import uuid7
 from feedback.choices import (
     TYPES_WITH_ACTIONS,
@@ -24,7 +25,20 @@ from feedback.choices import (
     TaskVerdict,
 )
 from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet, ReviewQuerySet
+from feedback.webhooks.models import WebhookDelivery, WebhookEndpoint
 from inference.models import InferenceResult
+
+__all__ = [
+    "Draft",
+    "Feedback",
+    "FeedbackTask",
+    "GoldAnswer",
+    "Review",
+    "TaskRule",
+    "TaskSkip",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+]
 
 
 class TaskRule(models.Model):
@@ -43,7 +57,11 @@ class TaskRule(models.Model):
         null=True, blank=True, help_text=_("Confidence below, or distance above, which it holds.")
     )
     overlap = models.PositiveSmallIntegerField(default=1, help_text=_("How many annotators answer each task."))
-    examined_until = models.UUIDField(null=True, editable=False, help_text=_("The last result that the rule has seen."))
+    examined_until = models.DateTimeField(
+        null=True, editable=False, help_text=_("When the last result was recorded that the rule has seen.")
+    )
+
+    objects = CollectionScopedQuerySet.as_manager()
 
     class Meta:
         db_table = "feedback_task_rules"
@@ -161,6 +179,8 @@ class GoldAnswer(models.Model):
     actions = models.JSONField(null=True, blank=True, help_text=_("The right chunk, where the verdict is to correct."))
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CollectionScopedQuerySet.as_manager()
 
     class Meta:
         db_table = "feedback_gold_answers"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.db.models import Avg, Count, Q, QuerySet
@@ -132,7 +132,8 @@ class Progress:
 def progress(user: User) -> Progress:
     """The work of ``user`` over the last week."""
     first = timezone.localdate() - timedelta(days=PACE_DAYS - 1)
-    mine = Feedback.objects.filter(annotator=user, task__isnull=False, created_at__date__gte=first)
+    midnight = timezone.make_aware(datetime.combine(first, time.min))
+    mine = Feedback.objects.filter(annotator=user, task__isnull=False, created_at__gte=midnight)
     counted = {
         row["day"]: row["n"]
         for row in mine.annotate(day=TruncDate("created_at")).order_by("day").values("day").annotate(n=Count("pk"))

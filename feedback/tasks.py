@@ -5,6 +5,15 @@ import uuid
 from celery import shared_task
 
 from feedback import services
+from feedback.webhooks.tasks import deliver_due_webhooks, deliver_webhook
+
+__all__ = [
+    "deliver_due_webhooks",
+    "deliver_webhook",
+    "make_tasks",
+    "make_tasks_of_failed_episode",
+    "make_tasks_of_results",
+]
 
 
 @shared_task(ignore_result=True)

@@ -75,7 +75,7 @@ def export_files(export: Export) -> list[dict[str, Any]]:
             "sha256": file.sha256,
             "url": object_store.url(file.key),
         }
-        for file in export.files.order_by("key")
+        for file in sorted(export.files.all(), key=lambda file: file.key)
     ]
 
 

@@ -108,6 +108,14 @@ def apply_retention() -> None:
 
 
 @shared_task
+def back_up() -> None:
+    """The nightly backup."""
+    from pipeline.backups import services
+
+    services.back_up()
+
+
+@shared_task
 def write_export(export_id: str) -> None:
     from pipeline.exports import writer
 

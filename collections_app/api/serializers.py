@@ -23,7 +23,7 @@ class DimensionSerializer(StrictFieldsMixin, serializers.ModelSerializer):
 class ActionSpaceSerializer(StrictFieldsMixin, serializers.ModelSerializer):
     """Written inside a new collection; its dimensions are in the order of an action."""
 
-    dimensions = DimensionSerializer(many=True, allow_empty=False, max_length=256)
+    dimensions = DimensionSerializer(many=True, allow_empty=False, max_length=256)  # type: ignore[call-arg]
 
     class Meta:
         model = ActionSpace

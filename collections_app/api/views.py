@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, status
@@ -9,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.choices import Permission
+from accounts.models import User
 from collections_app import selectors, services
 from collections_app.api.filters import CollectionFilter, EpisodeFilter
 from collections_app.api.serializers import (
@@ -35,11 +38,12 @@ class CollectionList(generics.ListAPIView):
     @extend_schema(request=NewCollectionSerializer, responses={201: CollectionSerializer})
     def post(self, request: Request) -> Response:
         """Create a collection; the caller becomes its manager."""
-        if not selectors.may_create_collections(request.user):
+        creator = request.user
+        if not isinstance(creator, User) or not selectors.may_create_collections(creator):
             raise forbidden("Only staff who may add collections may do this.")
         given = NewCollectionSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        collection = services.create_collection(created_by=request.user, **given.validated_data)
+        collection = services.create_collection(created_by=creator, **given.validated_data)
         body = CollectionSerializer(collection).data
         return Response(body, status=status.HTTP_201_CREATED, headers={"Location": f"{request.path}/{collection.slug}"})
 
@@ -80,11 +84,11 @@ class EpisodeDetail(generics.GenericAPIView):
     queryset = Episode.objects.none()
     serializer_class = EpisodeSerializer
 
-    def get(self, request: Request, pk: str) -> Response:
+    def get(self, request: Request, pk: UUID) -> Response:
         return Response(EpisodeSerializer(selectors.permitted_episode(request.user, pk, Permission.DATA_READ)).data)
 
     @extend_schema(request=EpisodeChangesSerializer)
-    def patch(self, request: Request, pk: str) -> Response:
+    def patch(self, request: Request, pk: UUID) -> Response:
         """Set the outcome or the tags: for the collection's robots, and for people who may give feedback."""
         episode = selectors.permitted_episode(
             request.user, pk, Permission.INFERENCE_WRITE, Permission.FEEDBACK_WRITE

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from feedback.services.answers import give_feedback
 from feedback.services.making import apply_rules, ask_about_failed_episode, create_tasks, flag_result, sweep_results
-from feedback.services.queue import claim_next_task, claim_task, release_task, save_draft, skip_task, submit_task
+from feedback.services.queue import (
+    claim_next_task,
+    claim_task,
+    release_task,
+    reopen_tasks,
+    save_draft,
+    skip_task,
+    submit_task,
+)
 from feedback.services.reviewing import make_gold, review_feedback
+from feedback.services.rules import remove_task_rule, set_task_rule, switch_off_gold
 
 __all__ = [
     "apply_rules",
@@ -17,9 +26,13 @@ __all__ = [
     "give_feedback",
     "make_gold",
     "release_task",
+    "remove_task_rule",
+    "reopen_tasks",
     "review_feedback",
     "save_draft",
+    "set_task_rule",
     "skip_task",
     "submit_task",
     "sweep_results",
+    "switch_off_gold",
 ]

@@ -15,6 +15,8 @@ from feedback.choices import TYPES_WITH_ACTIONS, FeedbackType, Preferred, TaskVe
 from feedback.corrections import action_dimensions, checked_correction, distance
 from feedback.models import Feedback, FeedbackTask, GoldAnswer
 from feedback.signals import feedback_given
+from feedback.webhooks import services as webhooks
+from feedback.webhooks.choices import WebhookEvent
 from inference.models import InferenceResult
 
 # A corrected chunk this far from the known one, in shares of the dimensions' ranges, scores nothing.
@@ -87,10 +89,25 @@ def give_feedback(
     earlier.filter(replaced).update(current=False)
     feedback.save(force_insert=True)
     _record(feedback, cleaned.kinds, principal)
+    webhooks.announce(
+        collection_id=feedback.collection_id, event=WebhookEvent.FEEDBACK_SUBMITTED, data=webhook_data(feedback)
+    )
     transaction.on_commit(
         partial(feedback_given.send, sender=Feedback, collection_id=feedback.collection_id, feedback_id=feedback.pk)
     )
     return feedback, True
+
+
+def webhook_data(feedback: Feedback) -> dict[str, Any]:
+    """What a webhook says of an answer: which one and about what, nothing of the person and nothing that they wrote."""
+    return {
+        "feedback_id": str(feedback.pk),
+        "request_id": str(feedback.inference_result.request_id),
+        "collection": feedback.inference_result.collection.slug,
+        "type": feedback.feedback_type,
+        "verdict": feedback.verdict,
+        "review_state": feedback.review_state,
+    }
 
 
 def _take_turn(principal: Principal, result: InferenceResult) -> None:

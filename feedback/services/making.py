@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit
@@ -13,13 +13,12 @@ from accounts.models import User
 from accounts.principals import Principal
 from collections_app.choices import Outcome
 from collections_app.models import Collection, Episode
-from core.identifiers import unix_milliseconds
 from feedback import rules, scoring
 from feedback.choices import TaskReason, TaskState
 from feedback.models import FeedbackTask, TaskRule
 from inference.models import InferenceResult
 
-# Results reach the table a little out of the order of their ids: the sweep looks at this much again.
+# Results reach the table a little out of order: each sweep begins this much before the end of the last one.
 LOOK_BACK = timedelta(seconds=20)
 SWEEP_BATCH = 2000
 # A rule that is switched on asks about the last day, not about everything ever recorded.
@@ -56,28 +55,43 @@ def sweep_results(*, batches: int = 50) -> int:
     """
     made = 0
     for rule_id in TaskRule.objects.filter(enabled=True, reason__in=rules.MATCHERS).values_list("pk", flat=True):
+        place: Place | None = None
         for _ in range(batches):
-            examined, new = _sweep_once(rule_id)
+            place, new = _sweep_once(rule_id, place)
             made += new
-            if examined < SWEEP_BATCH:
+            if place is None:
                 break
     return made
 
 
+# Where a sweep stands: when a result was recorded, and its id.
+Place = tuple[datetime, uuid.UUID]
+
+
 @transaction.atomic
-def _sweep_once(rule_id: int) -> tuple[int, int]:
+def _sweep_once(rule_id: int, after: Place | None) -> tuple[Place | None, int]:
+    """Examine one batch. Returns where the next one begins, None where there is no more, and how many tasks were made."""
     rule = TaskRule.objects.select_for_update(skip_locked=True, of=("self",)).filter(pk=rule_id, enabled=True).first()
     if rule is None:
-        return 0, 0
-    since = _time_of(rule.examined_until) - LOOK_BACK if rule.examined_until else timezone.now() - FIRST_SWEEP
-    recorded = InferenceResult.objects.filter(collection_id=rule.collection_id, created_at__gte=since)
+        return None, 0
+    recorded = InferenceResult.objects.filter(collection_id=rule.collection_id)
+    if after is not None:
+        recorded = recorded.filter(
+            Q(created_at__gt=after[0]) | Q(created_at=after[0], id__gt=after[1]), created_at__gte=after[0]
+        )
+    elif rule.examined_until is not None:
+        recorded = recorded.filter(created_at__gte=rule.examined_until - LOOK_BACK)
+    else:
+        recorded = recorded.filter(created_at__gte=timezone.now() - FIRST_SWEEP)
     results = list(_light(recorded).order_by("created_at", "id")[:SWEEP_BATCH])
+    if not results:
+        return None, 0
     made = _ask(rule, rules.matches(rule, results))
-    last = max((result.pk for result in results), default=None)
-    if last is not None and last != rule.examined_until:
-        rule.examined_until = last
+    last = results[-1]
+    if rule.examined_until is None or rule.examined_until < last.created_at:
+        rule.examined_until = last.created_at
         rule.save(update_fields=["examined_until"])
-    return len(results), made
+    return ((last.created_at, last.pk) if len(results) == SWEEP_BATCH else None), made
 
 
 def ask_about_failed_episode(*, episode_id: uuid.UUID) -> int:
@@ -172,8 +186,3 @@ def _light(results: QuerySet[InferenceResult]) -> QuerySet[InferenceResult]:
     return results.only(
         "id", "request_id", "collection_id", "shadow", "safety_verdict", "safety_score", "confidence", "created_at"
     )
-
-
-def _time_of(result_id: uuid.UUID) -> datetime:
-    milliseconds = unix_milliseconds(result_id)
-    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC)

@@ -17,7 +17,10 @@ from core.problems import forbidden, invalid, not_found
 from feedback.choices import ReviewState, ReviewVerdict, TaskState, TaskVerdict
 from feedback.corrections import checked_correction
 from feedback.models import Feedback, GoldAnswer, Review
+from feedback.services.answers import webhook_data
 from feedback.signals import review_given
+from feedback.webhooks import services as webhooks
+from feedback.webhooks.choices import WebhookEvent
 
 # An answer that was sent back waits for its author this long before others may take the task.
 HELD_FOR_AUTHOR = timedelta(days=7)
@@ -64,6 +67,9 @@ def review_feedback(
         audit.record(
             "feedback.personal_data_removed", feedback, changes={"review": [cleaned.kinds, None]}, actor=reviewer
         )
+    webhooks.announce(
+        collection_id=feedback.collection_id, event=WebhookEvent.FEEDBACK_REVIEWED, data=webhook_data(feedback)
+    )
     transaction.on_commit(
         partial(
             review_given.send,

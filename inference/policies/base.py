@@ -89,7 +89,7 @@ class Policy(ABC):
     def infer(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """One chunk per observation, in order. Raises ``AcceleratorOutOfMemoryError`` when the batch does not fit."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most policies have nothing to release
         """Release memory and devices. Safe to call twice."""
 
 

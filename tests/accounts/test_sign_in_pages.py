@@ -22,7 +22,7 @@ NOW = 1_800_000_000
 
 
 @pytest.fixture(autouse=True)
-def _still_clock() -> Any:
+def still_clock() -> Any:
     with time_machine.travel(NOW, tick=False) as clock:
         yield clock
 
@@ -118,12 +118,12 @@ def test_guessing_codes_is_locked_out(client: Client) -> None:
     assert not is_logged_in(client)
 
 
-def test_the_code_page_is_closed_without_a_password_and_ten_minutes_after_it(client: Client, _still_clock: Any) -> None:
+def test_the_code_page_is_closed_without_a_password_and_ten_minutes_after_it(client: Client, still_clock: Any) -> None:
     assert client.get(reverse("second-factor"))["Location"] == reverse("login")
     with_second_factor()
     enter_password(client)
     assert client.get(reverse("second-factor")).status_code == 200
-    _still_clock.shift(601)
+    still_clock.shift(601)
     assert client.get(reverse("second-factor"))["Location"] == reverse("login")
 
 

@@ -1,34 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test import TransactionTestCase
 
 from accounts.choices import Role
 from accounts.models import User
 from collections_app.models import Collection
 from tests.factories import CollectionFactory, InferenceResultFactory, MembershipFactory
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _transactional_tests_may_empty_the_audit_trail() -> Iterator[None]:
-    """Its trigger refuses TRUNCATE, which is how Django cleans up after a test that commits."""
-    teardown = TransactionTestCase._fixture_teardown
-
-    def without_triggers(case: TransactionTestCase) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE audit_logs DISABLE TRIGGER USER")
-            try:
-                teardown(case)
-            finally:
-                cursor.execute("ALTER TABLE audit_logs ENABLE TRIGGER USER")
-
-    TransactionTestCase._fixture_teardown = without_triggers
-    yield
-    TransactionTestCase._fixture_teardown = teardown
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.problems import Problem
+from inference.models import InferenceResult
 from pipeline import services
 from pipeline.choices import JobState
 from pipeline.exports import writer
@@ -112,7 +113,7 @@ def test_csv_cells_that_look_like_formulas_are_made_harmless(objects):
     with (folder / "data.csv").open(newline="", encoding="utf-8") as source:
         row = next(csv.DictReader(source))
     assert row["instruction"].startswith("'=")
-    assert orjson.loads(row["state"]) == [0.0, *(row_state for row_state in orjson.loads(row["state"])[1:])]
+    assert len(orjson.loads(row["state"])) == 7
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\tx", "\rx", "＝1"])
@@ -255,13 +256,11 @@ class TestLeRobot:
 
     def test_what_cannot_be_a_frame_is_counted(self, objects):
         collection = CollectionFactory()
-        make_episode(collection, steps=2, safety_verdict="rejected")
+        refused, _ = make_episode(collection, steps=2)
+        InferenceResult.objects.filter(episode=refused).update(safety_verdict="rejected", output_actions=[])
         _, results = make_episode(collection, steps=3, images=True)
         results[1].images = {}
         results[1].save()
-        from inference.models import InferenceResult
-
-        InferenceResult.objects.filter(safety_verdict="rejected").update(output_actions=[])
         row, folder = export(collection, "lerobot", objects)
         assert row.manifest["counts"]["left_out"] == {"frames_without_an_action": 2, "frames_without_an_image": 1}
         assert self.frames(folder)["frame_index"].tolist() == [0, 1]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import secrets
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,18 @@ def create_demo(var_dir: Path) -> dict[str, Any]:
         if role is not None:
             set_membership(collection=collection, user=User.objects.get(username=name), role=role)
     _policy(collection)
+    request_path = var_dir / "demo-request.json"
+    request_path.write_text(json.dumps(example_request(collection), indent=1))
+    base_url, api_key = f"http://127.0.0.1:{settings.PORT}", _key(collection, known.get("api_key"), admin)
     told = {
-        "base_url": f"http://127.0.0.1:{settings.PORT}",
-        "api_key": _key(collection, known.get("api_key"), admin),
+        "base_url": base_url,
+        "api_key": api_key,
         "collection": SLUG,
         **people,
+        "curl": (
+            f"curl -s {base_url}/api/v1/inference -H 'Authorization: Api-Key {api_key}' "
+            f"-H 'Content-Type: application/json' -d @{shlex.quote(str(request_path))}"
+        ),
     }
     transaction.on_commit(lambda: _write(path, told))
     return told
@@ -58,8 +66,8 @@ def create_demo(var_dir: Path) -> dict[str, Any]:
 
 def example_request(collection: Collection) -> dict[str, Any]:
     """A request that works as it stands: grey pictures with a red square, a state of zeros."""
-    picture = Image.new("RGB", (96, 96), (120, 124, 130))
-    ImageDraw.Draw(picture).rectangle((40, 44, 56, 60), fill=(200, 40, 40))
+    picture = Image.new("RGB", description.IMAGE_SIZE, (120, 124, 130))
+    ImageDraw.Draw(picture).rectangle((80, 88, 112, 120), fill=(200, 40, 40))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=60)
     encoded = base64.b64encode(buffer.getvalue()).decode()

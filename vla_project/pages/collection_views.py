@@ -20,7 +20,7 @@ from core.problems import Problem, forbidden
 from inference.models import InferenceResult
 from inference.selectors import image_url
 from pipeline.embeddings.search import Hit, SearchFilters, search
-from pipeline.selectors import collection_exports, collection_runs, collection_statistics, export_files
+from pipeline.selectors import collection_exports, collection_runs, export_files
 from vla_project.pages import selectors
 from vla_project.pages.forms import EpisodeFilterForm, ExportForm, MemberForm, ResultFilterForm
 from vla_project.pages.keyset import page_of
@@ -34,7 +34,7 @@ def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """What goes on in the collection: the last day in plots, who drives it, its robots."""
     collection, context = _open(request, slug, "overview")
     context |= {
-        "statistics": collection_statistics(collection),
+        "statistics": selectors.statistics_of(collection),
         "hours": selectors.last_day(collection),
         "scores": selectors.safety_scores(collection),
         "deployments": selectors.deployments_of(collection),
@@ -95,7 +95,8 @@ def exports(request: HttpRequest, slug: str) -> HttpResponse:
         ):
             messages.success(request, _("The export has begun. It appears below when it is ready."))
             return redirect("collection-exports", slug)
-    page = page_of(collection_exports(collection), before=request.GET.get("before", ""), size=15)
+    newest = collection_exports(collection).prefetch_related("files")
+    page = page_of(newest, before=request.GET.get("before", ""), size=15)
     context |= {"form": form, "page": page, "rows": [(export, export_files(export)) for export in page.rows]}
     return render(request, "pages/collection_exports.html", context)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Aggregate, Count, F, FloatField, Max, Q, QuerySet
+from django.core.cache import cache
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
@@ -18,20 +19,11 @@ from core.problems import not_found
 from feedback.models import Feedback
 from inference.choices import DeploymentRole, Verdict
 from inference.models import Deployment, InferenceResult
+from pipeline.selectors import Percentile, collection_statistics
 
 ONLINE_WITHIN = timedelta(minutes=1)
 SCORE_BINS = 10
-
-
-class Percentile(Aggregate):
-    """PostgreSQL's ``percentile_cont``: the value below which ``fraction`` of the rows lie, interpolated."""
-
-    function = "percentile_cont"
-    template = "%(function)s(%(fraction)s) WITHIN GROUP (ORDER BY %(expressions)s)"
-    output_field = FloatField()
-
-    def __init__(self, expression: str, fraction: float, **extra: Any) -> None:
-        super().__init__(expression, fraction=float(fraction), **extra)
+STATISTICS_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +145,12 @@ def safety_scores(collection: Collection) -> list[Bin]:
     return [Bin(edges[n], edges[n + 1], counts[f"bin_{n}"]) for n in range(SCORE_BINS)]
 
 
+def statistics_of(collection: Collection) -> dict[str, Any]:
+    """Counts over everything that the collection holds, at most half a minute old: they read every row."""
+    key = f"collection-statistics:{collection.pk}"
+    return cache.get_or_set(key, lambda: collection_statistics(collection), STATISTICS_SECONDS) or {}
+
+
 def robots_of(collection: Collection) -> QuerySet[Robot]:
     return Robot.objects.filter(collection=collection).order_by(F("last_seen_at").desc(nulls_last=True), "name")
 
@@ -215,9 +213,3 @@ def newest_corrections(results: list[InferenceResult]) -> dict[uuid.UUID, list[l
         .values_list("inference_result_id", "final_actions")
     )
     return dict(corrections)
-
-
-def last_activity(collection: Collection) -> datetime | None:
-    """When a robot of the collection last spoke."""
-    newest: datetime | None = Robot.objects.filter(collection=collection).aggregate(at=Max("last_seen_at"))["at"]
-    return newest

@@ -20,6 +20,7 @@ VERSION = "0.1.0"
 
 # --- identity and secrets: no defaults here; local.py and test.py supply theirs, production demands them ------------
 SECRET_KEY = env.str("SECRET_KEY", default="")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 API_KEY_PEPPER = env.str("API_KEY_PEPPER", default="")
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=[])
 
@@ -188,8 +189,12 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "export-audit-trail": {"task": "accounts.tasks.export_audit_trail", "schedule": crontab(minute=17)},
     "forget-expired-tokens": {"task": "accounts.tasks.forget_expired_tokens", "schedule": crontab(minute=37, hour=3)},
     "ensure-partitions": {"task": "pipeline.tasks.ensure_partitions", "schedule": crontab(minute=7, hour="*/6")},
+    "resume-stalled-jobs": {"task": "pipeline.tasks.resume_stalled", "schedule": 60.0},
+    "apply-retention": {"task": "pipeline.tasks.apply_retention", "schedule": crontab(minute=20, hour=2)},
+    "back-up": {"task": "pipeline.tasks.back_up", "schedule": crontab(minute=40, hour=1)},
     "embed-backlog": {"task": "pipeline.tasks.embed_backlog", "schedule": 5.0},
     "make-feedback-tasks": {"task": "feedback.tasks.make_tasks", "schedule": 10.0},
+    "deliver-webhooks": {"task": "feedback.tasks.deliver_due_webhooks", "schedule": 10.0},
 }
 
 # --- users, sessions, API ------------------------------------------------------------------------------------------------
@@ -320,6 +325,9 @@ INFERENCE = {
 # --- pipeline ----------------------------------------------------------------------------------------------------------
 # A folder with all-MiniLM-L6-v2; empty means the installed package that brings it.
 EMBEDDING_MODEL_PATH = env.str("EMBEDDING_MODEL_PATH", default="")
+
+# --- webhooks: networks of our own that they may reach, besides the public internet, as CIDR ------------------------------
+WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 
 # --- security: the headers that hold in every environment; production.py adds TLS ---------------------------------------
 X_FRAME_OPTIONS = "DENY"

@@ -19,4 +19,5 @@ from .base import *  # noqa: E402
 
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = True  # static files from where they lie; nothing to collect on a laptop
+STATIC_ROOT = None

@@ -28,7 +28,7 @@ class Command(BaseCommand):
             help="Comma-separated, from: %(default)s. All of them unless given.",
         )
         parser.add_argument("--tier", default="standard", help="A rate-limit tier; standard unless given.")
-        parser.add_argument("--network", action="append", default=[], metavar="CIDR", help="Only from there; repeatable.")
+        parser.add_argument("--network", action="append", default=[], metavar="CIDR", help="Only from there.")
         parser.add_argument("--expires-in-days", type=int, metavar="DAYS", help="Never unless given.")
 
     def handle(self, **options: Any) -> None:

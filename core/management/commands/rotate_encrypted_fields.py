@@ -11,15 +11,15 @@ from core.fields import EncryptedTextField, fernet
 
 class Command(BaseCommand):
     help = (
-        "Encrypt every encrypted field anew with the first of FIELD_ENCRYPTION_KEYS. Put the new key first, restart, run "
-        "this, then remove the old key."
+        "Encrypt every encrypted field anew with the first of FIELD_ENCRYPTION_KEYS. Put the new key first, restart, "
+        "run this, then remove the old key."
     )
 
     def handle(self, **_options: Any) -> None:
         for model in apps.get_models():
             for field in model._meta.local_concrete_fields:
                 if isinstance(field, EncryptedTextField):
-                    count = _rotate(model._meta.db_table, str(model._meta.pk.column), field.column)
+                    count = _rotate(model._meta.db_table, str(model._meta.pk.column), str(field.column))
                     self.stdout.write(f"{model._meta.label}.{field.name}: {count}")
 
 

@@ -29,7 +29,7 @@ class TrainingOptions:
     ``compile`` has PyTorch compile the network first, which takes half a minute and then saves more than half the time.
     """
 
-    epochs: int = 12
+    epochs: int = 30
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -114,11 +114,16 @@ class DatasetWriter:
         self._episodes.append(row)
         self._frames += len(frames)
 
-    def close(self) -> dict[str, Any]:
-        """Write ``meta/``. Returns counts for the manifest."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         self._data.close()
         for video in self._videos.values():
             video.close()
+
+    def finish(self) -> dict[str, Any]:
+        """Write ``meta/``. Returns counts for the manifest."""
         meta = self._folder / "meta"
         (meta / "episodes/chunk-000").mkdir(parents=True, exist_ok=True)
         if self._episodes:
@@ -231,7 +236,7 @@ class _Videos:
         self._all_pixels.append(sample)
         self._pixels = []
         self._first = self._file.frames
-        if self._path().stat().st_size > VIDEO_MEGABYTES << 20:
+        if self._file.bytes > VIDEO_MEGABYTES << 20:
             self.close()
             self._number += 1
         return row

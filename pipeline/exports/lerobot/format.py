@@ -71,24 +71,28 @@ class LeRobotFormat:
 
     def close(self) -> Mapping[str, Any]:
         cameras = [c for c in self._spec.cameras if any(c in r.images for e in self._episodes for r in e.records)]
-        writer = DatasetWriter(self._folder, self._spec, cameras, fps=frame_rate(self._episodes))
-        for episode in self._episodes:
-            frames = EpisodeFrames(
-                name=episode.name,
-                robot=episode.robot,
-                outcome=episode.outcome,
-                policy_versions=episode.policy_versions,
-            )
-            for record in episode.records:
-                images = self._fetch(record, cameras)
-                if images is None:
-                    self._left_out["frames_without_an_image"] += 1
-                    continue
-                writer.add_images(images)
-                frames.add(record.state, record.action, record.intervention, record.instruction)
-            if len(frames):
-                writer.add_episode(frames)
-        return {**writer.close(), "left_out": dict(sorted(self._left_out.items()))}
+        with DatasetWriter(self._folder, self._spec, cameras, fps=frame_rate(self._episodes)) as writer:
+            for episode in self._episodes:
+                self._write(episode, writer, cameras)
+            written = writer.finish()
+        return {**written, "left_out": dict(sorted(self._left_out.items()))}
+
+    def _write(self, episode: _Episode, writer: DatasetWriter, cameras: Sequence[str]) -> None:
+        frames = EpisodeFrames(
+            name=episode.name,
+            robot=episode.robot,
+            outcome=episode.outcome,
+            policy_versions=episode.policy_versions,
+        )
+        for record in episode.records:
+            images = self._fetch(record, cameras)
+            if images is None:
+                self._left_out["frames_without_an_image"] += 1
+                continue
+            writer.add_images(images)
+            frames.add(record.state, record.action, record.intervention, record.instruction)
+        if len(frames):
+            writer.add_episode(frames)
 
     def _fetch(self, record: _Record, cameras: Sequence[str]) -> dict[str, npt.NDArray[np.uint8]] | None:
         """The frame's image per camera; None where one is missing, because a video cannot have a hole."""

@@ -28,21 +28,27 @@ class VideoFile:
         self._stream: Any = self._container.add_stream("libx264", rate=fps)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = PIXEL_FORMAT
-        self._stream.time_base = Fraction(1, fps)
+        # Kept here: writing the header changes the stream's.
+        self._time_base = self._stream.time_base = Fraction(1, fps)
         self._stream.options = {"crf": str(CRF), "g": str(GROUP), "preset": "veryfast", "threads": "1", "bf": "0"}
         self.frames = 0
+        self.bytes = 0
 
     def add(self, image: npt.NDArray[np.uint8]) -> None:
         """Append ``uint8 [height, width, 3]`` RGB."""
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts = self.frames
-        frame.time_base = self._stream.time_base
-        self._container.mux(self._stream.encode(frame))
+        frame.time_base = self._time_base
+        self._write(self._stream.encode(frame))
         self.frames += 1
 
     def close(self) -> None:
-        self._container.mux(self._stream.encode(None))
+        self._write(self._stream.encode(None))
         self._container.close()
+
+    def _write(self, packets: list[Any]) -> None:
+        self.bytes += sum(packet.size for packet in packets)
+        self._container.mux(packets)
 
 
 def even_size(image: npt.NDArray[np.uint8]) -> tuple[int, int]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
-import orjson
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from collections_app.models import Collection
-from vla_project.demo.content import SLUG, create_demo, example_request
+from vla_project.demo.content import PEOPLE, create_demo
 
 
 class Command(BaseCommand):
@@ -19,13 +16,6 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
         told = create_demo(settings.VAR_DIR)
-        body = orjson.dumps(example_request(Collection.objects.get(slug=SLUG))).decode()
-        lines = [
-            f"  {name:<10} {told[name]['username']} / {told[name]['password']}"
-            for name in ("admin", "annotator", "viewer")
-        ]
-        command = (
-            f"curl -s {told['base_url']}/api/v1/inference -H 'Authorization: Api-Key {told['api_key']}' "
-            f"-H 'Content-Type: application/json' -d {shlex.quote(body)}"
-        )
-        self.stdout.write("\n".join([f"Collection '{SLUG}' at {told['base_url']}/live/{SLUG}/", *lines, "", command]))
+        for name in PEOPLE:
+            self.stdout.write(f"{name:<10} {told[name]['username']} / {told[name]['password']}")
+        self.stdout.write(told["curl"])

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from accounts import audit
+from accounts.models import User
+from collections_app.models import Collection
+from feedback.models import GoldAnswer, TaskRule
+
+
+@transaction.atomic
+def set_task_rule(
+    *,
+    collection: Collection,
+    reason: str,
+    enabled: bool = True,
+    sample_rate: float = 1.0,
+    threshold: float | None = None,
+    overlap: int = 1,
+    actor: User | None = None,
+) -> TaskRule:
+    """Make or change the rule of a collection for one reason. Raises ``ValidationError`` on a value out of range."""
+    rule = TaskRule.objects.select_for_update().filter(collection=collection, reason=reason).first()
+    is_new = rule is None
+    rule = rule or TaskRule(collection=collection, reason=reason)
+    before = {} if is_new else _facts(rule)
+    rule.enabled, rule.sample_rate, rule.threshold, rule.overlap = enabled, sample_rate, threshold, overlap
+    rule.full_clean()
+    rule.save()
+    changes = audit.difference(before, _facts(rule))
+    audit.record("task_rule.created" if is_new else "task_rule.changed", rule, changes=changes, actor=actor)
+    return rule
+
+
+@transaction.atomic
+def remove_task_rule(*, rule: TaskRule, actor: User | None = None) -> None:
+    """Make no more tasks for this reason; those that exist stay."""
+    audit.record(
+        "task_rule.removed", rule, changes={name: [value, None] for name, value in _facts(rule).items()}, actor=actor
+    )
+    rule.delete()
+
+
+@transaction.atomic
+def switch_off_gold(*, gold: GoldAnswer, actor: User | None = None) -> None:
+    """Measure nobody by this answer any more."""
+    gold.enabled = False
+    gold.save(update_fields=["enabled"])
+    audit.record("gold_answer.switched_off", gold, changes={"enabled": [True, False]}, actor=actor)
+
+
+def _facts(rule: TaskRule) -> dict[str, Any]:
+    return {name: getattr(rule, name) for name in ("reason", "enabled", "sample_rate", "threshold", "overlap")}

@@ -1,0 +1,1 @@
+"""Backups of the database to object storage, and the way back."""

@@ -1,0 +1,126 @@
+"""The main job, from a robot's picture to a corrected row in Parquet, on the processes that `make run` starts."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import urllib.parse
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.system import RunningSystem
+from tests.inference.waiting import wait_until
+
+pytestmark = [pytest.mark.processes, pytest.mark.browser]
+
+
+def log_in(page: Page, system: RunningSystem, name: str) -> None:
+    person = system.demo[name]
+    page.goto(f"{system.base_url}/feedback/")
+    page.get_by_label("Username").fill(person["username"])
+    page.get_by_label("Password").fill(person["password"])
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Feedback")).to_be_visible()
+
+
+def test_the_printed_curl_line_answers_with_a_chunk(system: RunningSystem) -> None:
+    wait_until(lambda: system.demo["curl"] in system.log.read_text(), seconds=30)
+    answer = subprocess.run(["bash", "-c", system.demo["curl"]], capture_output=True, check=True, timeout=30).stdout
+    body = json.loads(answer)
+    assert (len(body["actions"]), len(body["actions"][0])) == (8, 4)
+    assert body["safety"]["verdict"] in ("pass", "clamped")
+    assert body["model"]["name"] == "panda-pick"
+
+
+def test_readiness_names_each_dependency(system: RunningSystem) -> None:
+    body = json.loads(system.get("/readyz").read())
+    assert body["status"] == "ready"
+    assert body["checks"] == {"database": "ok", "redis": "ok", "storage": "ok", "inference worker": "ok"}
+
+
+def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_and_the_audit_trail(
+    system: RunningSystem, chromium: Browser
+) -> None:
+    page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    log_in(page, system, "annotator")
+
+    # The robot's camera and its actions change before one's eyes.
+    page.goto(f"{system.base_url}/live/demo/")
+    card = page.locator("article.robot").first
+    camera = card.locator("[data-camera]")
+    expect(camera).to_be_visible(timeout=20_000)
+    picture, plot = camera.get_attribute("src"), _pixels(page)
+    wait_until(lambda: camera.get_attribute("src") != picture, seconds=20)
+    wait_until(lambda: _pixels(page) != plot, seconds=20)
+    assert page.evaluate("document.querySelector('[data-camera]').naturalWidth") > 0
+
+    # One chunk is corrected.
+    page.goto(f"{system.base_url}/feedback/")
+    wait_until(lambda: page.reload() and not page.get_by_text("Nothing waits").count(), seconds=60)
+    page.get_by_role("button", name="Next task").click()
+    expect(page.locator("form[data-editor]")).to_be_visible()
+    task_id = urllib.parse.urlsplit(page.url).path.split("/")[2]
+    number = page.locator("form[data-editor] input[type=number]").first
+    corrected = "0.0123"
+    number.fill(corrected)
+    number.press("Tab")
+    page.locator("#comment").fill("the hand should move a little further")
+    page.get_by_role("button", name="Submit, next").click()
+    page.wait_for_url(lambda url: task_id not in url)
+    assert not faults
+
+    with system.database() as connection:
+        row = connection.execute(
+            "SELECT f.human_correction, f.feedback_type, u.username, f.inference_result_id, r.request_id, f.id "
+            "FROM feedback f JOIN users u ON u.id = f.annotator_id "
+            "JOIN inference_results r ON r.id = f.inference_result_id WHERE f.task_id = %s",
+            [task_id],
+        ).fetchone()
+        assert row is not None
+        actions, kind, annotator, _result_id, request_id, feedback_id = row
+        assert (kind, annotator) == ("correction", "annotator")
+        assert any(float(corrected) == pytest.approx(value) for step in actions for value in step)
+        audited = connection.execute(
+            "SELECT actor_name FROM audit_logs WHERE resource_id = %s OR changes::text LIKE %s",
+            [feedback_id, f"%{feedback_id}%"],
+        ).fetchall()
+        assert ("annotator",) in audited
+
+    # It is embedded, and in the next run's Parquet.
+    with system.database() as connection:
+        wait_until(
+            lambda: connection.execute(
+                "SELECT 1 FROM embeddings WHERE source_id = %s", [_source_of(connection, request_id)]
+            ).fetchone(),
+            seconds=60,
+        )
+    printed = system.manage("run_pipeline", "demo")
+    manifest_key = printed.strip().splitlines()[-1]
+    folder = (system.var_dir / "storage" / manifest_key).parent
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest
+    rows: list[dict[str, Any]] = []
+    for batch in sorted(folder.glob("batch_*.parquet")):
+        rows += pq.read_table(io.BytesIO(batch.read_bytes())).to_pylist()
+    (mine,) = [row for row in rows if str(row["request_id"]) == str(request_id)]
+    assert mine["corrected_actions"] == actions
+
+    # And admins see it.
+    admin = chromium.new_context().new_page()
+    log_in(admin, system, "admin")
+    admin.goto(f"{system.base_url}/admin/feedback/feedback/")
+    expect(admin.get_by_text("Correction").first).to_be_visible()
+
+
+def _source_of(connection: Any, request_id: Any) -> Any:
+    return connection.execute("SELECT id FROM inference_results WHERE request_id = %s", [request_id]).fetchone()[0]
+
+
+def _pixels(page: Page) -> str:
+    return str(page.evaluate("document.querySelector('canvas[data-plot]').toDataURL()"))

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.test import Client
+
+from accounts.choices import Role
+from accounts.models import AuditLog, User
+from collections_app.models import Collection
+from feedback import services
+from feedback.choices import SkipReason, TaskState, TaskVerdict
+from feedback.models import Feedback, FeedbackTask, GoldAnswer, TaskRule
+from tests.factories import FeedbackFactory, FeedbackTaskFactory, MembershipFactory, UserFactory
+from tests.feedback.conftest import chunk
+
+pytestmark = pytest.mark.django_db
+
+
+def staff(collection: Collection, role: Role) -> Client:
+    client = Client()
+    user = UserFactory(is_staff=True)
+    MembershipFactory(collection=collection, role=role, user=user)
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def manager(collection: Collection) -> Client:
+    return staff(collection, Role.MANAGER)
+
+
+def act(client: Client, model: str, action: str, *rows: Any, **more: str) -> Any:
+    data = {"action": action, ACTION_CHECKBOX_NAME: [str(row.pk) for row in rows], **more}
+    return client.post(f"/admin/feedback/{model}/", data, follow=True)
+
+
+def test_a_rule_is_made_and_changed_through_the_service(manager: Client, collection: Collection) -> None:
+    form = {"collection": str(collection.pk), "reason": "safety", "enabled": "on", "sample_rate": "1", "overlap": "2"}
+    assert manager.post("/admin/feedback/taskrule/add/", form).status_code == 302
+    rule = TaskRule.objects.get()
+    assert (rule.reason, rule.overlap) == ("safety", 2)
+    path = f"/admin/feedback/taskrule/{rule.pk}/change/"
+    assert manager.post(path, {"enabled": "on", "sample_rate": "0.5", "overlap": "2"}).status_code == 302
+    entry = AuditLog.objects.filter(resource_type="taskrule").latest("pk")
+    assert (entry.action, entry.changes) == ("task_rule.changed", {"sample_rate": [1.0, 0.5]})
+
+
+def test_skipped_tasks_are_reopened_after_a_preview(manager: Client, collection: Collection, annotator: User) -> None:
+    task = FeedbackTaskFactory(inference_result__collection=collection, state=TaskState.SKIPPED)
+    services.claim_next_task(annotator=annotator)
+    page = act(manager, "feedbacktask", "reopen", task)
+    assert "This changes 1 row:" in page.content.decode()
+    task.refresh_from_db()
+    assert task.state == TaskState.SKIPPED
+    assert "1 task is open again." in act(manager, "feedbacktask", "reopen", task, confirmed="yes").content.decode()
+    task.refresh_from_db()
+    assert task.state == TaskState.OPEN
+
+
+def test_answers_are_accepted_in_bulk_and_refusals_are_named(collection: Collection, annotator: User) -> None:
+    reviewer = staff(collection, Role.REVIEWER)
+    answers = [
+        services.submit_task(
+            task_id=FeedbackTaskFactory(inference_result__collection=collection).pk,
+            annotator=annotator,
+            verdict=TaskVerdict.CORRECT,
+            actions=chunk(0.1),
+        ),
+        FeedbackFactory(inference_result__collection=collection),
+    ]
+    act(reviewer, "feedback", "accept", *answers, confirmed="yes")
+    assert set(Feedback.objects.values_list("review_state", flat=True)) == {"accepted"}
+    page = act(reviewer, "feedback", "make_known", *answers, confirmed="yes").content.decode()
+    assert "Only an answer with a verdict can be a known one." in page
+    assert GoldAnswer.objects.get().actions == chunk(0.1)
+
+
+def test_an_annotator_of_the_staff_sees_answers_and_changes_none(collection: Collection) -> None:
+    client = staff(collection, Role.ANNOTATOR)
+    answer = FeedbackFactory(inference_result__collection=collection)
+    other = FeedbackFactory()
+    page = client.get("/admin/feedback/feedback/").content.decode()
+    assert str(answer.pk) in page
+    assert str(other.pk) not in page
+    act(client, "feedback", "accept", answer, confirmed="yes")
+    answer.refresh_from_db()
+    assert answer.review_state == "pending"
+
+
+def test_a_skip_is_seen_with_its_reason(manager: Client, collection: Collection, annotator: User) -> None:
+    task = FeedbackTaskFactory(inference_result__collection=collection)
+    services.skip_task(task_id=task.pk, annotator=annotator, reason=SkipReason.IMAGE)
+    page = manager.get(f"/admin/feedback/feedbacktask/{task.pk}/change/").content.decode()
+    assert "The image does not show enough" in page
+
+
+def test_a_webhook_shows_its_secret_once_and_refuses_our_own_network(
+    manager: Client, collection: Collection, settings: Any
+) -> None:
+    form = {
+        "collection": str(collection.pk),
+        "url": "https://127.0.0.1/x",
+        "events": ["feedback.submitted"],
+        "enabled": "on",
+    }
+    page = manager.post("/admin/feedback/webhookendpoint/add/", form)
+    assert "The host is not a public one." in page.content.decode()
+    settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    page = manager.post("/admin/feedback/webhookendpoint/add/", form, follow=True).content.decode()
+    assert page.count("whsec_") == 1
+    assert "whsec_" not in manager.get("/admin/feedback/webhookendpoint/").content.decode()
+
+
+@pytest.mark.parametrize(
+    "model", ["taskrule", "feedbacktask", "feedback", "review", "goldanswer", "webhookendpoint", "webhookdelivery"]
+)
+def test_every_list_opens(manager: Client, collection: Collection, model: str) -> None:
+    FeedbackTaskFactory(inference_result__collection=collection)
+    assert manager.get(f"/admin/feedback/{model}/").status_code == 200
+
+
+def test_a_tasks_state_cannot_be_edited_by_hand(manager: Client, collection: Collection) -> None:
+    task = FeedbackTaskFactory(inference_result__collection=collection)
+    manager.post(f"/admin/feedback/feedbacktask/{task.pk}/change/", {"state": "done"})
+    assert FeedbackTask.objects.get().state == TaskState.OPEN

@@ -1,0 +1,160 @@
+"""What the tabs of a collection show and do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.choices import Role
+from accounts.models import AuditLog
+from collections_app.models import Collection, Membership
+from pipeline.models import Export, PipelineRun
+from tests.factories import EpisodeFactory, InferenceResultFactory, MembershipFactory, RobotFactory, UserFactory
+from vla_project.pages import selectors
+from vla_project.pages.keyset import page_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def manager() -> Membership:
+    return MembershipFactory(role=Role.MANAGER)
+
+
+@pytest.fixture
+def collection(manager: Membership) -> Collection:
+    return manager.collection
+
+
+@pytest.fixture
+def browser(manager: Membership) -> Client:
+    client = Client()
+    client.force_login(manager.user)
+    return client
+
+
+def shown_requests(response: object) -> list[str]:
+    return [str(result.request_id) for result, _ in response.context["rows"]]  # type: ignore[attr-defined]
+
+
+def test_results_are_narrowed_by_verdict_robot_and_policy(browser: Client, collection: Collection) -> None:
+    robot = RobotFactory(collection=collection, name="arm-9")
+    wanted = InferenceResultFactory(collection=collection, robot=robot, safety_verdict="clamped")
+    InferenceResultFactory(collection=collection, robot=robot)
+    InferenceResultFactory(collection=collection, safety_verdict="clamped")
+    model = f"{wanted.model_name}@{wanted.model_version}"
+    query = {"verdict": "clamped", "robot": "arm-9", "model": model}
+    response = browser.get(f"/collections/{collection.slug}/results/", query)
+    assert shown_requests(response) == [str(wanted.request_id)]
+
+
+def test_a_filter_that_does_not_exist_is_named_and_shows_everything(browser: Client, collection: Collection) -> None:
+    result = InferenceResultFactory(collection=collection)
+    response = browser.get(f"/collections/{collection.slug}/results/", {"verdict": "perfect"})
+    assert shown_requests(response) == [str(result.request_id)]
+    assert "perfect is not one of the available choices" in response.content.decode()
+
+
+def test_shadow_results_are_not_listed(browser: Client, collection: Collection) -> None:
+    InferenceResultFactory(collection=collection, shadow=True)
+    assert "No results yet" in browser.get(f"/collections/{collection.slug}/results/").content.decode()
+
+
+def test_older_pages_follow_without_gap_or_repeat_even_at_one_moment(collection: Collection) -> None:
+    moment = timezone.now()
+    expected = {InferenceResultFactory(collection=collection, created_at=moment).pk for _ in range(4)}
+    expected |= {
+        InferenceResultFactory(collection=collection, created_at=moment - timedelta(seconds=n)).pk for n in range(1, 4)
+    }
+    results, seen, cursor = selectors.results_of(collection), [], ""
+    while True:
+        page = page_of(results, before=cursor, size=3)
+        seen += [row.pk for row in page.rows]
+        cursor = page.older
+        if not cursor:
+            break
+    assert len(seen) == len(expected)
+    assert set(seen) == expected
+
+
+@pytest.mark.parametrize("cursor", ["x", "12-zz", "9" * 40 + "-" + "0" * 32, "-1"])
+def test_a_made_up_cursor_is_refused(browser: Client, collection: Collection, cursor: str) -> None:
+    assert browser.get(f"/collections/{collection.slug}/results/", {"before": cursor}).status_code == 400
+
+
+def test_episodes_are_narrowed_by_outcome_and_tag(browser: Client, collection: Collection) -> None:
+    wanted = EpisodeFactory(collection=collection, outcome="failure", tags=["night"])
+    EpisodeFactory(collection=collection, outcome="failure")
+    unknown = EpisodeFactory(collection=collection)
+    path = f"/collections/{collection.slug}/episodes/"
+    rows = browser.get(path, {"outcome": "failure", "tag": "night"}).context["page"].rows
+    assert rows == [wanted]
+    assert browser.get(path, {"outcome": "none"}).context["page"].rows == [unknown]
+
+
+def test_a_manager_starts_an_export_and_a_run(browser: Client, collection: Collection, manager: Membership) -> None:
+    InferenceResultFactory(collection=collection)
+    assert browser.post(f"/collections/{collection.slug}/exports/", {"format": "csv"}).status_code == 302
+    assert browser.post(f"/collections/{collection.slug}/runs/").status_code == 302
+    assert Export.objects.get(collection=collection).requested_by == manager.user
+    assert PipelineRun.objects.get(collection=collection).requested_by == manager.user
+
+
+def test_a_role_is_given_changed_and_taken_and_each_is_audited(browser: Client, collection: Collection) -> None:
+    person = UserFactory(username="kim")
+    path = f"/collections/{collection.slug}/members/"
+    browser.post(path, {"username": "kim", "role": "viewer"})
+    browser.post(path, {"username": "kim", "role": "reviewer"})
+    membership = Membership.objects.get(collection=collection, user=person)
+    assert membership.role == "reviewer"
+    browser.post(f"{path}{membership.pk}/remove/")
+    assert not Membership.objects.filter(pk=membership.pk).exists()
+    actions = AuditLog.objects.filter(resource_id=person.pk).order_by("id").values_list("action", flat=True)
+    assert list(actions) == ["membership.added", "membership.changed", "membership.removed"]
+
+
+def test_an_unknown_username_is_an_error_of_the_field(browser: Client, collection: Collection) -> None:
+    response = browser.post(f"/collections/{collection.slug}/members/", {"username": "nobody", "role": "viewer"})
+    assert response.status_code == 200
+    assert "Nobody has this username." in response.content.decode()
+
+
+def test_a_member_of_another_collection_cannot_be_removed_from_here(browser: Client, collection: Collection) -> None:
+    other = MembershipFactory()
+    assert browser.post(f"/collections/{collection.slug}/members/{other.pk}/remove/").status_code == 404
+    assert Membership.objects.filter(pk=other.pk).exists()
+
+
+def test_the_last_day_counts_each_hour_by_verdict(collection: Collection) -> None:
+    now = timezone.now()
+    for verdict in ("pass", "pass", "clamped"):
+        InferenceResultFactory(collection=collection, safety_verdict=verdict, total_ms=20, created_at=now)
+    InferenceResultFactory(collection=collection, created_at=now - timedelta(days=2))
+    hours = selectors.last_day(collection)
+    assert len(hours) == 24
+    assert (hours[-1].passed, hours[-1].clamped, hours[-1].rejected) == (2, 1, 0)
+    assert hours[-1].p50 == 20
+    assert all(hour.p50 is None and hour.passed == 0 for hour in hours[:-1])
+
+
+def test_safety_scores_fall_into_ten_bins_and_one_belongs_to_the_last(collection: Collection) -> None:
+    for score in (0.0, 0.05, 0.1, 0.95, 1.0):
+        InferenceResultFactory(collection=collection, safety_score=score)
+    counts = [found.count for found in selectors.safety_scores(collection)]
+    assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+
+
+def test_text_of_robots_is_escaped_everywhere(browser: Client, collection: Collection) -> None:
+    attack = "<script>alert(1)</script>"
+    episode = EpisodeFactory(collection=collection, instruction=attack, tags=[attack])
+    InferenceResultFactory(collection=collection, episode=episode, instruction=attack)
+    for path in (
+        f"/collections/{collection.slug}/results/",
+        f"/collections/{collection.slug}/episodes/",
+        f"/episodes/{episode.pk}/",
+        f"/live/{collection.slug}/",
+    ):
+        assert attack not in browser.get(path).content.decode(), path

@@ -1,0 +1,221 @@
+"""Embeddings and search: found by meaning and words, filtered, and never across a border."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+
+import numpy as np
+import pytest
+
+from accounts.choices import Role
+from core.problems import Problem
+from pipeline.embeddings import backlog, encoders, indexing
+from pipeline.embeddings import search as search_module
+from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, search
+from pipeline.models import Embedding
+from tests.factories import CollectionFactory, FeedbackFactory, InferenceResultFactory, MembershipFactory, UserFactory
+from tests.pipeline.factories import make_episode
+
+
+@pytest.fixture
+def kitchen():
+    return CollectionFactory(slug="kitchen")
+
+
+@pytest.fixture
+def viewer(kitchen):
+    return MembershipFactory(collection=kitchen, role=Role.VIEWER).user
+
+
+def index(*episodes):
+    indexing.index_results([result.pk for _, results in episodes for result in results])
+
+
+@pytest.mark.django_db
+class TestIndexing:
+    def test_an_episode_has_one_row_for_each_of_its_instructions(self, kitchen, encoder):
+        episode, results = make_episode(kitchen, steps=4)
+        InferenceResultFactory(collection=kitchen, episode=episode, instruction="now the blue one", step=9)
+
+        index((episode, results), (episode, list(episode.results.all())))
+
+        assert set(episode.embeddings.values_list("text", flat=True)) == {"pick up the red cube", "now the blue one"}
+
+    def test_a_result_without_an_episode_has_its_own_row(self, kitchen, encoder):
+        results = [InferenceResultFactory(collection=kitchen, episode=None, robot=None) for _ in range(3)]
+
+        indexing.index_results([r.pk for r in results])
+
+        assert Embedding.objects.count() == 3
+        assert encoder.encoded == ["pick up the red cube"]
+
+    def test_an_instruction_seen_before_costs_no_encoding(self, kitchen, encoder):
+        index(make_episode(kitchen))
+        encoder.encoded.clear()
+
+        index(make_episode(kitchen))
+
+        assert encoder.encoded == []
+        assert Embedding.objects.count() == 2
+
+    def test_indexing_twice_makes_no_second_row(self, kitchen, encoder):
+        episode = make_episode(kitchen)
+
+        index(episode)
+        index(episode)
+
+        assert Embedding.objects.count() == 1
+
+    def test_a_comment_is_embedded_with_what_it_is_about(self, kitchen, encoder):
+        _, results = make_episode(kitchen)
+        feedback = FeedbackFactory(inference_result=results[2], comment="it dropped the cup")
+
+        indexing.index_feedback([feedback.pk])
+
+        row = Embedding.objects.get(source_kind="feedback")
+        assert (row.source_id, row.inference_result_id, row.text) == (feedback.pk, results[2].pk, "it dropped the cup")
+
+    def test_personal_data_is_not_kept_with_the_vector(self, kitchen, encoder):
+        index(make_episode(kitchen, instruction="hand it to anna.smith@example.org"))
+
+        assert Embedding.objects.get().text == "hand it to <EMAIL_ADDRESS>"
+        assert encoder.encoded == ["hand it to <EMAIL_ADDRESS>"]
+
+    def test_the_backlog_finds_what_no_message_told_of(self, kitchen, encoder):
+        make_episode(kitchen)
+        FeedbackFactory(inference_result=kitchen.results.first(), comment="too fast")
+
+        assert backlog.work_off(seconds=30) == 2
+        assert backlog.work_off(seconds=30) == 0
+        assert backlog.is_complete()
+
+
+@pytest.mark.django_db
+class TestSearch:
+    def test_words_and_meaning_agree_on_the_best_hit(self, kitchen, viewer, encoder):
+        red = make_episode(kitchen, instruction="pick up the red cube")
+        index(red, make_episode(kitchen, instruction="close the microwave door"))
+
+        hits = search(principal=viewer, text="pick the red cube")
+
+        assert hits[0].result == red[1][0]
+        assert hits[0].matched == (MEANING, WORDS)
+        assert 0 < hits[0].score <= 1
+
+    def test_similar_finds_others_and_not_itself(self, kitchen, viewer, encoder):
+        one, two = make_episode(kitchen), make_episode(kitchen)
+        far = make_episode(kitchen, instruction="close the microwave door")
+        index(one, two, far)
+
+        hits = search(principal=viewer, similar_to=one[1][3].request_id)
+
+        assert [hit.result for hit in hits] == [two[1][0]]
+
+    def test_nobody_finds_what_he_may_not_see(self, kitchen, encoder):
+        episode = make_episode(kitchen)
+        index(episode)
+        stranger = MembershipFactory(collection=CollectionFactory(), role=Role.MANAGER).user
+
+        assert search(principal=stranger, text="red cube") == []
+        assert search(principal=UserFactory(), text="red cube") == []
+        with pytest.raises(Problem) as caught:
+            search(principal=stranger, similar_to=episode[1][0].request_id)
+        assert caught.value.status == 404
+
+    def test_similar_to_something_foreign_looks_like_something_that_is_not(self, viewer, encoder):
+        foreign = make_episode(CollectionFactory())
+        index(foreign)
+
+        details = []
+        for request_id in (foreign[1][0].request_id, uuid.uuid4()):
+            with pytest.raises(Problem) as caught:
+                search(principal=viewer, similar_to=request_id)
+            details.append(caught.value.detail)
+        assert details[0] == details[1]
+
+    @pytest.mark.parametrize(
+        "filters",
+        [
+            {"robot": "arm-x"},
+            {"model": "wanted"},
+            {"model": "wanted@7"},
+            {"outcome": "failure"},
+            {"tag": "spill"},
+            {"verdict": "clamped"},
+        ],
+    )
+    def test_filters_hold_in_both_rankings(self, kitchen, viewer, encoder, filters):
+        from tests.factories import PolicyVersionFactory, RobotFactory
+
+        wanted = make_episode(
+            kitchen,
+            robot=RobotFactory(collection=kitchen, name="arm-x"),
+            policy_version=PolicyVersionFactory(name="wanted", version="7"),
+            outcome="failure",
+            safety_verdict="clamped",
+        )
+        wanted[0].tags = ["spill"]
+        wanted[0].save()
+        index(wanted, make_episode(kitchen), make_episode(kitchen))
+
+        hits = search(principal=viewer, text="red cube", filters=SearchFilters(**filters))
+
+        assert [hit.result for hit in hits] == [wanted[1][0]]
+
+    def test_without_a_model_words_decide(self, kitchen, viewer, encoder, monkeypatch):
+        index(make_episode(kitchen))
+
+        def unavailable():
+            raise encoders.EncoderUnavailableError
+
+        monkeypatch.setattr(search_module, "query_encoder", unavailable)
+        (hit,) = search(principal=viewer, text="cubes")
+        assert hit.matched == (WORDS,)
+
+    def test_vectors_of_another_model_are_not_compared(self, kitchen, viewer, encoder):
+        index(make_episode(kitchen))
+        Embedding.objects.update(model_revision="older")
+
+        assert search(principal=viewer, text="red cube") == []
+
+
+def test_fusion_prefers_what_both_rankings_have():
+    a, b, c = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+
+    scores = fuse([[a, b], [b, c]])
+
+    assert scores[b] > scores[a] > scores[c]
+    assert fuse([[a], [a]])[a] == pytest.approx(1.0)
+
+
+def test_importing_the_tasks_loads_nothing_heavy():
+    heavy = "torch, transformers, sentence_transformers, sklearn, spacy, presidio_analyzer, av, cv2, rapidocr"
+    code = (
+        "import django, sys; django.setup(); import pipeline.tasks, pipeline.api.views, pipeline.admin; "
+        f"print([name for name in '{heavy}'.split(', ') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.ml
+class TestRealModel:
+    def test_the_web_processs_vectors_are_the_workers(self):
+        texts = ["pick up the red cube", "Öffne die Schublade!", "a", "where did it drop the cup? " * 40]
+
+        worker = encoders.indexing_encoder().encode(texts)
+        web = encoders.query_encoder().encode(texts)
+
+        assert worker.shape == (4, 384)
+        assert np.allclose(worker, web, atol=1e-4)
+        assert np.allclose(np.linalg.norm(web, axis=1), 1.0, atol=1e-5)
+
+    def test_the_query_encoder_loads_no_torch(self):
+        code = (
+            "import django, sys; django.setup(); from pipeline.embeddings.encoders import query_encoder; "
+            "query_encoder().encode(['a']); print('torch' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+        assert done.stdout.strip().splitlines()[-1] == "False"

@@ -1,0 +1,253 @@
+"""Each stage on its own, on tables that no database made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+
+from core.personal_data import patterns
+from pipeline.pseudonyms import Pseudonyms
+from pipeline.records import RAW_SCHEMA
+from pipeline.runs.statistics import RunningStatistics
+from pipeline.stages.anomalies import AnomalyReference, DetectAnomalies, feature_matrix
+from pipeline.stages.anonymise import Anonymise
+from pipeline.stages.base import RecordSpec
+from pipeline.stages.features import AddFeatures
+from pipeline.stages.validate import Validate
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SPEC = RecordSpec(
+    slug="test",
+    state_names=("joint_0", "joint_1"),
+    action_names=("dx", "grip"),
+    action_units=("m", "1"),
+    low=np.array([-0.05, 0.0]),
+    high=np.array([0.05, 1.0]),
+    horizon=2,
+    cameras=("base", "wrist"),
+    rate_hz=20.0,
+    as_of=NOW,
+)
+PLAIN = {
+    "episode_id": "e1",
+    "episode": "episode 1",
+    "outcome": "",
+    "tags": [],
+    "robot": "arm-01",
+    "instruction": "pick up the cube",
+    "state_json": "[0.1, 0.2]",
+    "actions_json": "[[0.01, 0.5], [0.02, 0.5]]",
+    "proposed_json": None,
+    "corrected_json": None,
+    "corrected_by": None,
+    "intervention": False,
+    "comments": [],
+    "verdict": "pass",
+    "safety_score": 1.0,
+    "violations": "[]",
+    "policy_name": "p",
+    "policy_version": "1",
+    "queue_ms": 1.0,
+    "inference_ms": 20.0,
+    "total_ms": 24.0,
+    "batch_size": 1,
+    "images": "{}",
+}
+
+
+def table(*rows: dict) -> pa.Table:
+    """A row per argument: ``PLAIN`` with what it changes; a quarter of a second and a step apart."""
+    full = [
+        {"id": f"r{i}", "request_id": f"q{i}", "step": i, "created_at": NOW - timedelta(hours=1, seconds=-i / 4)}
+        | PLAIN
+        | row
+        for i, row in enumerate(rows)
+    ]
+    return pa.Table.from_pylist(full, schema=RAW_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"state_json": '{"a": 1}'}, "state_malformed"),
+        ({"state_json": '[0.1, "0.2"]'}, "state_malformed"),
+        ({"state_json": "[0.1, true]"}, "state_malformed"),
+        ({"state_json": "[0.1, null]"}, "state_malformed"),
+        ({"state_json": "[0.1]"}, "state_length"),
+        ({"actions_json": "[[0.01]]"}, "actions_malformed"),
+        ({"actions_json": "[0.01, 0.5]"}, "actions_malformed"),
+        ({"actions_json": "null"}, "actions_malformed"),
+        ({"actions_json": "[]"}, "actions_empty"),
+        ({"proposed_json": "[[1]]"}, "proposed_malformed"),
+        ({"corrected_json": "[[0.01]]"}, "correction_malformed"),
+        ({"corrected_json": "[[0.2, 0.5]]"}, "correction_beyond_limits"),
+        ({"actions_json": "[[0.2, 0.5]]", "verdict": "clamped"}, "actions_beyond_limits"),
+        ({"images": '{"kitchen": "raw/x.jpg"}'}, "unknown_camera"),
+        ({"images": "[]"}, "images_malformed"),
+        ({"created_at": NOW + timedelta(days=1)}, "timestamp_in_future"),
+    ],
+)
+def test_a_bad_record_is_refused_with_its_reason(row, reason):
+    output = Validate(SPEC)(table({}, row))
+
+    assert [(r.result_id, r.reason) for r in output.rejections] == [("r1", reason)]
+    assert output.table.column("id").to_pylist() == ["r0"]
+
+
+def test_good_records_become_numbers():
+    output = Validate(SPEC)(table({"corrected_json": "[[0.03, 1.0]]", "images": '{"base": "k"}'}))
+
+    (row,) = output.table.to_pylist(maps_as_pydicts="strict")
+    assert row["state"] == [0.1, 0.2]
+    assert row["actions"] == [[0.01, 0.5], [0.02, 0.5]]
+    assert row["proposed_actions"] is None
+    assert row["corrected_actions"] == [[0.03, 1.0]]
+    assert row["images"] == {"base": "k"}
+    assert row["quality"] == ["camera_missing"]
+
+
+def test_a_rejected_chunk_may_be_empty():
+    assert not Validate(SPEC)(table({"verdict": "rejected", "actions_json": "[]"})).rejections
+
+
+def test_the_same_step_twice_is_refused_once():
+    output = Validate(SPEC)(table({"step": 3}, {"step": 3}, {"step": 3, "episode_id": "e2"}))
+
+    assert [(r.result_id, r.reason) for r in output.rejections] == [("r1", "duplicate_step")]
+
+
+def test_gaps_are_remarked():
+    rows = [{} for _ in range(8)] + [{"step": 20, "created_at": NOW - timedelta(minutes=5)}]
+
+    quality = Validate(SPEC)(table(*rows)).table.column("quality").to_pylist()
+
+    assert quality[8] == ["gap_in_time", "steps_missing"]
+    assert not any(quality[:8])
+
+
+def reference(rows: int = 200) -> AnomalyReference:
+    random = np.random.default_rng(1)
+    states = random.normal(0.0, 0.1, size=(rows, 2))
+    made = table(*({"state_json": orjson.dumps(state.tolist()).decode()} for state in states))
+    return AnomalyReference(feature_matrix(Validate(SPEC)(made).table, SPEC))
+
+
+def test_an_outlier_is_found_and_explained():
+    detect = DetectAnomalies(SPEC, reference())
+    rows = Validate(SPEC)(table({"state_json": "[0.0, 9.0]"}, {"state_json": "[0.05, -0.05]"})).table
+
+    found = detect(rows).table
+
+    assert found.column("anomalous").to_pylist() == [True, False]
+    assert found.column("anomaly_reasons").to_pylist()[0][0].startswith("state.joint_1 z=+")
+
+
+def test_anomalies_are_judged_the_same_each_time():
+    rows = Validate(SPEC)(table(*({"state_json": f"[{i / 10}, 0.0]"} for i in range(10)))).table
+
+    first, second = (DetectAnomalies(SPEC, reference())(rows).table for _ in range(2))
+
+    assert first.equals(second)
+
+
+def test_without_enough_records_nothing_is_judged():
+    rows = Validate(SPEC)(table({})).table
+
+    found = DetectAnomalies(SPEC, reference(5))(rows).table
+
+    assert found.column("anomaly_score").to_pylist() == [None]
+    assert found.column("anomalous").to_pylist() == [False]
+
+
+SEEDED = {
+    "EMAIL_ADDRESS": "anna.smith@example.org",
+    "CREDIT_CARD": "4111 1111 1111 1111",
+    "IBAN_CODE": "DE89 3704 0044 0532 0130 00",
+    "IP_ADDRESS": "192.0.2.17",
+    "PHONE_NUMBER": "+49 30 901820",
+}
+
+
+@pytest.mark.parametrize("kind", SEEDED)
+@pytest.mark.parametrize("column", ["instruction", "robot", "episode", "tags", "comments", "key", "value"])
+def test_seeded_personal_data_leaves_no_text(kind, column):
+    secret = SEEDED[kind]
+    row = {
+        "tags": {"tags": [f"by {secret}"]},
+        "comments": {"comments": [f"call {secret} please"]},
+        "key": {"violations": orjson.dumps([{f"said {secret}": 1}]).decode()},
+        "value": {"violations": orjson.dumps([{"rule": [f"said {secret}"]}]).decode()},
+    }.get(column, {column: f"give it to {secret} now"})
+    stage = Anonymise(Pseudonyms(b"k" * 32), patterns.detect)
+
+    output = stage(Validate(SPEC)(table(row)).table)
+
+    assert secret not in str(output.table.to_pylist())
+    assert output.counts[kind] == 1
+
+
+def test_people_are_pseudonyms_that_are_stable_and_keyed():
+    rows = table({"corrected_by": "user-1"}, {"corrected_by": "user-1"}, {"corrected_by": "user-2"}, {})
+    rows = Validate(SPEC)(rows).table
+
+    names = Anonymise(Pseudonyms(b"a" * 32), patterns.detect)(rows).table.column("corrected_by").to_pylist()
+    elsewhere = Anonymise(Pseudonyms(b"b" * 32), patterns.detect)(rows).table.column("corrected_by").to_pylist()
+
+    assert names[0] == names[1] != names[2]
+    assert names[3] is None
+    assert not set(names) & set(elsewhere) - {None}
+    assert "user-1" not in names[0]
+
+
+def test_an_episodes_features_are_its_own():
+    states = [[0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [6.0, 8.0]]
+    rows = [{"state_json": orjson.dumps(state).decode(), "outcome": "success"} for state in states]
+    rows[2]["corrected_json"] = "[[0.01, 0.5]]"
+    other = {"episode_id": "e2", "outcome": "failure"}
+
+    found = AddFeatures(SPEC)(Validate(SPEC)(table(*rows, other)).table).table.to_pylist()
+
+    assert found[0]["episode_length"] == 4
+    assert found[0]["episode_seconds"] == 0.75
+    assert found[0]["path_length"] == pytest.approx(10.0)
+    assert found[0]["idle_share"] == pytest.approx(1 / 3)
+    assert found[0]["interventions"] == 1
+    assert found[0]["success"] is True
+    assert (found[4]["episode_length"], found[4]["success"], found[4]["path_length"]) == (1, False, 0.0)
+
+
+def test_features_of_a_record_without_an_episode_are_unknown():
+    (row,) = AddFeatures(SPEC)(Validate(SPEC)(table({"episode_id": None})).table).table.to_pylist()
+
+    assert row["episode_length"] is None
+    assert row["success"] is None
+    assert row["hour_of_day"] == 11
+
+
+def test_every_stage_takes_an_empty_table():
+    empty = table()
+    for stage in (
+        Validate(SPEC),
+        DetectAnomalies(SPEC, None),
+        Anonymise(Pseudonyms(b"k" * 32), patterns.detect),
+        AddFeatures(SPEC),
+    ):
+        empty = stage(empty).table
+    assert empty.num_rows == 0
+
+
+def test_statistics_in_batches_are_those_of_the_whole():
+    values = np.random.default_rng(0).normal(1e6, 1e-3, size=(1000, 2))
+    running = RunningStatistics(("a", "b"))
+    for part in np.array_split(values, 7):
+        running.add(part)
+
+    report = running.report()
+
+    assert np.allclose(report["mean"], values.mean(axis=0))
+    assert np.allclose(report["std"], values.std(axis=0), rtol=1e-3)
+    assert report["min"] == values.min(axis=0).tolist()

@@ -1,0 +1,102 @@
+"""One collection with one of everything, and everybody who could ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.test import Client
+
+from accounts.choices import SCOPES, Role
+from accounts.models import User
+from collections_app.models import Collection
+from core.identifiers import uuid7
+from feedback.models import Feedback, FeedbackTask
+from inference.models import InferenceResult
+from pipeline.models import Export, PipelineRun
+from tests.factories import (
+    ApiKeyFactory,
+    CollectionFactory,
+    DeploymentFactory,
+    FeedbackFactory,
+    FeedbackTaskFactory,
+    InferenceResultFactory,
+    MembershipFactory,
+    UserFactory,
+)
+
+ROLES = {role.value: role for role in Role}
+KEYS = {f"key {scope.value}": scope for scope in SCOPES}
+MEMBERS = (*ROLES, *KEYS)
+OUTSIDERS = ("stranger", "stranger's key")
+EVERYBODY = ("nobody", *OUTSIDERS, *MEMBERS, "superuser")
+
+
+@dataclass(frozen=True)
+class World:
+    """``names`` fills the placeholders of a URL template."""
+
+    collection: Collection
+    result: InferenceResult
+    task: FeedbackTask
+    answer: Feedback
+    run: PipelineRun
+    export: Export
+    viewer_membership: int
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {
+            "slug": self.collection.slug,
+            "episode": self.result.episode_id,
+            "result": self.result.request_id,
+            "task": self.task.pk,
+            "answer": self.answer.pk,
+            "run": self.run.pk,
+            "export": self.export.pk,
+            "policy": self.result.model_name,
+            "membership": self.viewer_membership,
+            "new": uuid7(),
+        }
+
+
+def create_world() -> World:
+    collection = CollectionFactory(slug="kitchen")
+    deployment = DeploymentFactory(collection=collection)
+    result = InferenceResultFactory(collection=collection, policy_version=deployment.policy_version)
+    task = FeedbackTaskFactory(inference_result=result)
+    return World(
+        collection=collection,
+        result=result,
+        task=task,
+        answer=FeedbackFactory(inference_result=result),
+        run=PipelineRun.objects.create(collection=collection),
+        export=Export.objects.create(collection=collection, format="csv", version=1),
+        viewer_membership=MembershipFactory(collection=collection, role=Role.VIEWER).pk,
+    )
+
+
+def client_of(kind: str, collection: Collection) -> Client:
+    """A client with the credentials of one kind of caller."""
+    if kind == "nobody":
+        return Client()
+    if kind in KEYS:
+        return _with_key([KEYS[kind].value], collection)
+    if kind == "stranger's key":
+        return _with_key([scope.value for scope in SCOPES], CollectionFactory())
+    if kind == "superuser":
+        return _with_session(UserFactory(is_superuser=True, is_staff=True))
+    if kind == "stranger":
+        return _with_session(MembershipFactory(role=Role.MANAGER).user)
+    return _with_session(MembershipFactory(collection=collection, role=ROLES[kind]).user)
+
+
+def _with_key(scopes: list[str], collection: Collection) -> Client:
+    key = ApiKeyFactory(scopes=scopes, collections=[collection])
+    return Client(headers={"Authorization": f"Api-Key {key.token}"})
+
+
+def _with_session(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
