@@ -108,7 +108,7 @@ def take_token(credential: Credential) -> RateLimitState:
     """Take one token for ``credential``. Raises ``Problem`` 429; for threads."""
     keys, numbers = bucket_arguments(credential)
     answer = engine_redis().eval(_TAKE_ALONE, len(keys), *keys, *numbers)
-    state = RateLimitState.from_lua(answer)  # type: ignore[arg-type]
+    state = RateLimitState.from_lua(answer)
     if not state.allowed:
         raise refusal(credential, state)
     return state

@@ -23,12 +23,14 @@ from accounts.models import User
 from core.problems import Problem
 
 _BACKEND = settings.AUTHENTICATION_BACKENDS[0]
+_METHODS = ["get", "head", "options", "post"]
 
 
 class SignInView(LoginView):
     """Name and password. Who has, or must have, a second factor goes on to it before any session is theirs."""
 
     authentication_form = SignInForm
+    http_method_names = _METHODS
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user = form.get_user()
@@ -47,9 +49,10 @@ class SecondFactorView(FormView):
 
     form_class = CodeForm
     template_name = "registration/second_factor.html"
+    http_method_names = _METHODS
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if pending_sign_in.current(request) is None:
+        if request.method in ("GET", "POST") and pending_sign_in.current(request) is None:
             return redirect("login")
         return super().dispatch(request, *args, **kwargs)
 
@@ -74,8 +77,11 @@ class SecondFactorSetupView(FormView):
 
     form_class = CodeForm
     template_name = "registration/second_factor_setup.html"
+    http_method_names = _METHODS
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method not in ("GET", "POST"):
+            return super().dispatch(request, *args, **kwargs)
         user = self._person()
         if user is None:
             return redirect("login")
@@ -133,6 +139,7 @@ class ChangePasswordView(PasswordChangeView):
     """A new password ends every session and token but the one that set it."""
 
     template_name = "registration/change_password.html"
+    http_method_names = _METHODS
     success_url = reverse_lazy("account")
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import redis.asyncio
 from channels.db import database_sync_to_async
 from django.conf import settings
 
@@ -80,7 +79,7 @@ def get(slug: str) -> CollectionSnapshot | None:
     return snapshot if fresh else _remember(slug, _read_through(slug))
 
 
-async def get_async(slug: str, *, redis_client: redis.asyncio.Redis) -> CollectionSnapshot | None:
+async def get_async(slug: str, *, redis_client: Any) -> CollectionSnapshot | None:
     """``get`` for the event loop: asks the database, in a thread, only when Redis does not know."""
     fresh, snapshot = _fresh(slug)
     if fresh:
@@ -121,9 +120,9 @@ def _read_through(slug: str) -> CollectionSnapshot | None:
     except UNAVAILABLE:
         return _from_database(slug)
     if stored is not None and stored != _CHANGED:
-        return _decode(stored)  # type: ignore[arg-type]
+        return _decode(stored)
     snapshot = _from_database(slug)
-    with suppress(UNAVAILABLE):
+    with suppress(*UNAVAILABLE):
         client.set(_shared_key(slug), _encode(snapshot), ex=_SHARED_SECONDS if snapshot else 5, nx=True)
     return snapshot
 

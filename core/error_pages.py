@@ -55,4 +55,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
     problem = Problem(500, "internal_error", "Something went wrong on our side. The request id finds it in our logs.")
     if wants_problem(request):
         return problem_response(problem)
-    return render(None, "500.html", {"request_id": current_request_id()}, status=500)  # type: ignore[arg-type]
+    return render(None, "500.html", {"request_id": current_request_id()}, status=500)

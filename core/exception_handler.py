@@ -62,7 +62,7 @@ def as_problem(error: Exception) -> Problem | None:
         return Problem(
             error.status_code,
             codes if isinstance(codes, str) else "invalid",
-            str(error.detail) if isinstance(error.detail, str) else error.default_detail,
+            str(error.detail if isinstance(error.detail, str) else error.default_detail),
             retry_after=getattr(error, "wait", None),
         )
     return None

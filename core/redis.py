@@ -17,8 +17,11 @@ UNAVAILABLE = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
 
 
 @cache
-def engine_redis() -> redis.Redis:
-    """The queue's, replies' and recorder's Redis, for threads. Replies are bytes."""
+def engine_redis() -> Any:
+    """The queue's, replies' and recorder's ``redis.Redis``, for threads. Replies are bytes.
+
+    Typed as Any, like the asynchronous one: redis-py annotates every reply as the union of all protocols' and modes'.
+    """
     return redis.Redis.from_url(
         settings.REDIS_ENGINE_URL,
         socket_connect_timeout=2,
@@ -28,7 +31,7 @@ def engine_redis() -> redis.Redis:
     )
 
 
-def new_async_engine_redis(**options: Any) -> redis.asyncio.Redis:
+def new_async_engine_redis(**options: Any) -> Any:
     """A client for the running event loop; the caller keeps one per loop and closes it."""
     return redis.asyncio.Redis.from_url(
         settings.REDIS_ENGINE_URL, socket_connect_timeout=2, health_check_interval=0, **options

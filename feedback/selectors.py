@@ -128,6 +128,11 @@ class Progress:
     gold_agreement: float | None
     gold_count: int
 
+    @property
+    def busiest_day(self) -> int:
+        """The most answers of one day, at least 1."""
+        return max(1, *(count for _, count in self.by_day))
+
 
 def progress(user: User) -> Progress:
     """The work of ``user`` over the last week."""

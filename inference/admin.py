@@ -1,4 +1,4 @@
-"""Admin of the policy registry, of deployments, and of what robots were answered. Every change goes through a service."""
+"""Admin of the policy registry, of deployments, and of what robots were answered; services make every change."""
 
 from __future__ import annotations
 
@@ -164,10 +164,33 @@ class InferenceResultAdmin(RestrictedAdmin):
     search_help_text = gettext_lazy("A request id, or the exact name of a robot or an episode")
     actions = None
     fieldsets = (
-        (None, {"fields": ("request_id", "in_replay", "pictures", "collection", "robot", "episode", "step", "instruction")}),
+        (
+            None,
+            {
+                "fields": (
+                    "request_id",
+                    "in_replay",
+                    "pictures",
+                    "collection",
+                    "robot",
+                    "episode",
+                    "step",
+                    "instruction",
+                )
+            },
+        ),
         (
             gettext_lazy("Answer"),
-            {"fields": ("policy", "verdict_shown", "safety_score", "safety_violations", "output_actions", "proposed_actions")},
+            {
+                "fields": (
+                    "policy",
+                    "verdict_shown",
+                    "safety_score",
+                    "safety_violations",
+                    "output_actions",
+                    "proposed_actions",
+                )
+            },
         ),
         (gettext_lazy("Observation"), {"fields": ("input_state",)}),
         (

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -19,6 +19,7 @@ from django.conf import settings
 
 from accounts import tokens
 from accounts.authentication import JwtAuthentication
+from accounts.models import User
 from accounts.principals import Principal
 from collections_app.models import Collection
 from core.asgi import header
@@ -113,7 +114,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         subprotocol = self._bearer_subprotocol()
         if scheme.lower() == "bearer" or subprotocol is not None:
             jwt = token if scheme.lower() == "bearer" else str(subprotocol).removeprefix("bearer.")
-            return await _person_of(jwt)
+            return cast(Principal | None, await _person_of(jwt))
         user = self.scope.get("user")
         return user if user is not None and user.is_authenticated else None
 
@@ -125,7 +126,7 @@ def _person_of(jwt: str) -> Principal | None:
     authentication = JwtAuthentication()
     try:
         validated = authentication.get_validated_token(jwt.encode())
-        user: Principal = authentication.get_user(validated)
+        user = cast(User, authentication.get_user(validated))
     except (InvalidToken, AuthenticationFailed):
         return None
     return None if tokens.is_revoked(validated.payload) else user

@@ -118,7 +118,7 @@ class Publisher:
         now = time.monotonic()
         checked = self._watched.get(collection_id)
         if checked is None or checked[0] < now:
-            ((_, viewers),) = engine_redis().pubsub_numsub(keys.live(collection_id.hex))  # type: ignore[misc]
+            ((_, viewers),) = engine_redis().pubsub_numsub(keys.live(collection_id.hex))
             checked = self._watched[collection_id] = (now + _WATCHED_SECONDS, viewers > 0)
         return checked[1]
 
@@ -137,4 +137,4 @@ def publish_feedback(collection_id: uuid.UUID, message: FeedbackMessage) -> None
 
 def frame(request_id: uuid.UUID, camera: str) -> bytes | None:
     """The picture of a recent step, while somebody watched."""
-    return engine_redis().get(keys.frame(request_id.hex, camera))  # type: ignore[return-value]
+    return engine_redis().get(keys.frame(request_id.hex, camera))

@@ -141,7 +141,7 @@ class Recorder:
             count=settings.INFERENCE["RECORDER_BATCH"],
             block=block,
         )
-        return found[0][1] if found else []  # type: ignore[index,no-any-return]
+        return found[0][1] if found else []
 
     def _claim(self) -> Sequence[tuple[bytes, dict[bytes, bytes]]]:
         answer = engine_redis().xautoclaim(
@@ -151,7 +151,7 @@ class Recorder:
             min_idle_time=_CLAIM_IDLE_MS,
             count=settings.INFERENCE["RECORDER_BATCH"],
         )
-        return answer[1]  # type: ignore[index,no-any-return]
+        return answer[1]
 
     # --- writing ---
 
@@ -309,8 +309,8 @@ def _upsert_episodes(
     with connection.cursor() as cursor:
         for (collection, robot, external_id), group in sorted(groups.items(), key=str):
             cursor.execute(
-                "INSERT INTO episodes (id, collection_id, robot_id, external_id, instruction, outcome, tags, step_count,"
-                " started_at, ended_at, created_at) VALUES (%s, %s, %s, %s, %s, '', '{}', %s, %s, %s, now()) "
+                "INSERT INTO episodes (id, collection_id, robot_id, external_id, instruction, outcome, tags, "
+                "step_count, started_at, ended_at, created_at) VALUES (%s, %s, %s, %s, %s, '', '{}', %s, %s, %s, now()) "
                 "ON CONFLICT (collection_id, robot_id, external_id) DO UPDATE SET "
                 "step_count = episodes.step_count + EXCLUDED.step_count, "
                 "started_at = least(episodes.started_at, EXCLUDED.started_at), "

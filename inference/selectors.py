@@ -24,7 +24,7 @@ def recorded_result(
     queryset = queryset.select_related("collection", "robot", "episode", "collection__action_space")
     end = time.monotonic() + wait
     while True:
-        result = queryset.first()
+        result: InferenceResult | None = queryset.first()
         if result is not None:
             return result
         if time.monotonic() > end or not answers.is_known(request_id):

@@ -30,7 +30,7 @@ def register_version(
     description: str = "",
     actor: Any = None,
 ) -> PolicyVersion:
-    """Enter a policy version into the registry. Raises ``ValidationError`` where it exists or the backend is unknown."""
+    """Enter a policy version into the registry. Raises ``ValidationError``: it exists, or the backend is unknown."""
     if backend not in backends.names:
         raise ValidationError({"backend": f"There is no backend '{backend}'. Known are: {', '.join(backends.names)}."})
     registered = PolicyVersion(

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import User
 from core.admin import ReadOnlyAdmin
 from core.problems import Problem
 from pipeline import services
@@ -67,7 +68,7 @@ class PipelineRunAdmin(ReadOnlyAdmin):
                 request,
                 lambda run=run: services.start_run(
                     collection=run.collection,
-                    requested_by=request.user,
+                    requested_by=_person(request),
                     window_start=run.window_start,
                     window_end=run.window_end,
                     trigger="admin",
@@ -77,7 +78,7 @@ class PipelineRunAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Replay what is in quarantine"))
     def replay(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
         for run in runs:
-            _told(self, request, lambda run=run: services.replay_quarantine(run=run, requested_by=request.user))
+            _told(self, request, lambda run=run: services.replay_quarantine(run=run, requested_by=_person(request)))
 
     @admin.action(description=_("Cancel"))
     def cancel(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
@@ -144,7 +145,7 @@ class ExportAdmin(ReadOnlyAdmin):
                     collection=export.collection,
                     export_format=export.format,
                     query=export.query,
-                    requested_by=request.user,
+                    requested_by=_person(request),
                 ),
             )
 
@@ -196,6 +197,10 @@ class EmbeddingAdmin(ReadOnlyAdmin):
             return queryset, False
         hits = search(principal=request.user, text=search_term, filters=SearchFilters(), limit=100)
         return queryset.filter(pk__in=[hit.embedding_id for hit in hits]), False
+
+
+def _person(request: HttpRequest) -> User | None:
+    return request.user if isinstance(request.user, User) else None
 
 
 def _told(page: admin.ModelAdmin, request: HttpRequest, act: Any) -> None:

@@ -17,8 +17,7 @@ from inference.models import InferenceResult, PolicyVersion
 from pipeline.choices import EmbeddingSource, ExportFormat, JobState, ObjectKind, RetentionAction, Stage
 from pipeline.querysets import (
     EmbeddingQuerySet,
-    ExportQuerySet,
-    PipelineRunQuerySet,
+    JobQuerySet,
     QuarantinedRecordQuerySet,
     RunShardQuerySet,
     StoredObjectQuerySet,
@@ -51,7 +50,7 @@ class PipelineRun(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = PipelineRunQuerySet.as_manager()
+    objects = JobQuerySet.as_manager()
 
     class Meta:
         db_table = "pipeline_runs"
@@ -202,7 +201,7 @@ class Export(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = ExportQuerySet.as_manager()
+    objects = JobQuerySet.as_manager()
 
     class Meta:
         db_table = "exports"

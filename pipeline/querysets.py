@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Any, Self
 
 from django.db import models
 from django.utils import timezone
@@ -9,20 +9,20 @@ from django.utils import timezone
 from collections_app.querysets import CollectionScopedQuerySet
 from pipeline.choices import JobState
 
-if TYPE_CHECKING:
-    pass
 
+class JobQuerySet(CollectionScopedQuerySet):
+    """Runs and exports: work with a state, that beats while it goes on."""
 
-class PipelineRunQuerySet(CollectionScopedQuerySet):
     def unfinished(self) -> Self:
         return self.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
 
     def stalled(self, after: timedelta) -> Self:
         """Unfinished, and silent for longer than ``after``."""
-        return _stalled(self.unfinished(), after)
+        moment = timezone.now() - after
+        return self.unfinished().filter(created_at__lt=moment).exclude(heartbeat_at__gt=moment)
 
 
-class RunShardQuerySet(models.QuerySet["RunShard"]):
+class RunShardQuerySet(models.QuerySet[Any]):
     def unfinished(self) -> Self:
         return self.exclude(state=JobState.SUCCEEDED)
 
@@ -39,23 +39,6 @@ class StoredObjectQuerySet(CollectionScopedQuerySet):
     pass
 
 
-class ExportQuerySet(CollectionScopedQuerySet):
-    def unfinished(self) -> Self:
-        return self.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
-
-    def stalled(self, after: timedelta) -> Self:
-        """Unfinished, and silent for longer than ``after``."""
-        return _stalled(self.unfinished(), after)
-
-
 class EmbeddingQuerySet(CollectionScopedQuerySet):
     def of_model(self, name: str, revision: str) -> Self:
         return self.filter(model_name=name, model_revision=revision)
-
-
-Jobs = TypeVar("Jobs", PipelineRunQuerySet, ExportQuerySet)
-
-
-def _stalled(jobs: Jobs, after: timedelta) -> Jobs:
-    moment = timezone.now() - after
-    return jobs.filter(created_at__lt=moment).exclude(heartbeat_at__gt=moment)

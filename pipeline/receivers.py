@@ -12,12 +12,14 @@ from kombu.exceptions import OperationalError
 from feedback.signals import feedback_given
 from inference.signals import results_recorded
 from pipeline import tasks
+from pipeline.signals import run_published
 
 logger = structlog.get_logger(__name__)
 
 
 def connect() -> None:
     results_recorded.connect(_embed_results, dispatch_uid="pipeline.embed_results")
+    run_published.connect(_follow_up_run, dispatch_uid="pipeline.follow_up_run")
     feedback_given.connect(_embed_feedback, dispatch_uid="pipeline.embed_feedback")
 
 
@@ -29,9 +31,13 @@ def _embed_feedback(sender: Any, *, feedback_id: uuid.UUID, **_news: Any) -> Non
     _send(tasks.embed_feedback, str(feedback_id))
 
 
+def _follow_up_run(sender: Any, *, run_id: uuid.UUID, **_news: Any) -> None:
+    _send(tasks.follow_up_run, str(run_id))
+
+
 def _send(task: Task, argument: object) -> None:
-    """Without a broker the news is lost, and the backlog (``embeddings.backlog``) finds what it was about."""
+    """Without a broker the news is lost; what was to be embedded is found by ``embeddings.backlog``."""
     try:
         task.delay(argument)
     except OperationalError:
-        logger.warning("embedding.postponed", task=task.name)
+        logger.warning("task.not_sent", task=task.name)

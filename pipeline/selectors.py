@@ -19,7 +19,6 @@ from core import object_store
 from core.problems import forbidden, not_found
 from pipeline.models import Export, PipelineRun
 
-
 class Percentile(Func):
     """``percentile_cont`` of an expression."""
 
@@ -37,21 +36,26 @@ def permitted_run(
     principal: Principal, run_id: uuid.UUID, permission: Permission = Permission.DATA_READ
 ) -> PipelineRun:
     """The run, for a caller who needs ``permission`` on its collection. Raises ``Problem`` 404 or 403."""
-    return _permitted(PipelineRun.objects.select_related("collection"), principal, run_id, permission)
+    run: PipelineRun = _permitted(PipelineRun, principal, run_id, permission)
+    return run
 
 
 def permitted_export(
     principal: Principal, export_id: uuid.UUID, permission: Permission = Permission.DATA_READ
 ) -> Export:
     """The export, for a caller who needs ``permission`` on its collection. Raises ``Problem`` 404 or 403."""
-    return _permitted(Export.objects.select_related("collection"), principal, export_id, permission)
+    export: Export = _permitted(Export, principal, export_id, permission)
+    return export
 
 
-def _permitted(rows: Any, principal: Principal, identifier: uuid.UUID, permission: Permission) -> Any:
-    row = rows.filter(pk=identifier, collection__in=visible_collections(principal).values("pk")).first()
+def _permitted(
+    model: type[PipelineRun | Export], principal: Principal, identifier: uuid.UUID, permission: Permission
+) -> Any:
+    rows = model.objects.select_related("collection").filter(pk=identifier)
+    row = rows.filter(collection__in=visible_collections(principal).values("pk")).first()
     if row is None:
         raise not_found()
-    if not rows.restrict(principal, permission).filter(pk=identifier).exists():
+    if not rows.restrict(principal, permission).exists():
         raise forbidden(f"You need the permission {permission.value} on this collection.")
     return row
 

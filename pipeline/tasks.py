@@ -90,6 +90,32 @@ def process_shard(shard_id: int) -> None:
 
 
 @shared_task
+def follow_up_run(run_id: str) -> None:
+    """Ask people about a published run's anomalies, and write the collection's vectors anew."""
+    from pipeline.embeddings import file
+    from pipeline.runs import follow_up
+
+    run = PipelineRun.objects.select_related("collection").filter(pk=run_id, state=JobState.SUCCEEDED).first()
+    if run is not None:
+        follow_up.ask_about_anomalies(run)
+        file.write(run.collection)
+
+
+@shared_task
+def start_nightly_runs() -> None:
+    from pipeline import schedule
+
+    schedule.start_nightly_runs()
+
+
+@shared_task
+def start_runs_for_feedback() -> None:
+    from pipeline import schedule
+
+    schedule.start_runs_for_feedback()
+
+
+@shared_task
 def resume_stalled() -> None:
     """Hand out again what a killed worker left behind."""
     for run in PipelineRun.objects.stalled(STALLED_AFTER):

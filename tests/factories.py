@@ -108,7 +108,7 @@ class ApiKeyFactory(DjangoModelFactory):
         public_id, secret, token = credentials.generate_token()
         instance = model_class(*args, public_id=public_id, secret_hash=credentials.hash_secret(secret), **kwargs)
         instance.save()
-        instance.token = token  # type: ignore[attr-defined]
+        instance.token = token
         return instance
 
     @factory.post_generation

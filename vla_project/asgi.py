@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vla_project.settings.local")
 
@@ -22,7 +23,7 @@ _ROBOT_ROUTES = {("POST", "/api/v1/inference"): inference, ("POST", "/act"): act
 
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
     """Dispatch one HTTP request."""
-    endpoint = _ROBOT_ROUTES.get((scope["method"], scope["path"]), django_application)
+    endpoint: Any = _ROBOT_ROUTES.get((scope["method"], scope["path"]), django_application)
     await endpoint(scope, receive, send)
 
 

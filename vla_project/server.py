@@ -26,7 +26,7 @@ def main() -> None:
 
     limit: int = settings.INFERENCE["MAX_BODY_BYTES"] + 64 * 1024
 
-    class BoundedRequest(http_protocol.WebRequest):  # type: ignore[misc]
+    class BoundedRequest(http_protocol.WebRequest):
         """Refuses a body beyond the limit as soon as it is known to be."""
 
         received = 0

@@ -9,5 +9,5 @@ class DocumentationView(SpectacularSwaggerSplitView):
 
     authentication_classes = ()
     permission_classes = ()
-    renderer_classes = (TemplateHTMLRenderer,)
+    renderer_classes = [TemplateHTMLRenderer]
     url_name = "schema"

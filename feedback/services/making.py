@@ -24,6 +24,9 @@ SWEEP_BATCH = 2000
 # A rule that is switched on asks about the last day, not about everything ever recorded.
 FIRST_SWEEP = timedelta(days=1)
 
+# Where a sweep stands: when a result was recorded, and its id.
+Place = tuple[datetime, uuid.UUID]
+
 
 def create_tasks(*, collection_id: uuid.UUID, reason: TaskReason, strengths: Mapping[uuid.UUID, float]) -> int:
     """Ask about results because of ``reason``, as far as the collection's rule of that name wants it.
@@ -64,13 +67,9 @@ def sweep_results(*, batches: int = 50) -> int:
     return made
 
 
-# Where a sweep stands: when a result was recorded, and its id.
-Place = tuple[datetime, uuid.UUID]
-
-
 @transaction.atomic
 def _sweep_once(rule_id: int, after: Place | None) -> tuple[Place | None, int]:
-    """Examine one batch. Returns where the next one begins, None where there is no more, and how many tasks were made."""
+    """Examine one batch. Returns where the next one begins (None: there is none), and how many tasks were made."""
     rule = TaskRule.objects.select_for_update(skip_locked=True, of=("self",)).filter(pk=rule_id, enabled=True).first()
     if rule is None:
         return None, 0

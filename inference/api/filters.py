@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import django_filters
 
 from inference.choices import Verdict
@@ -19,7 +21,7 @@ class InferenceResultFilter(django_filters.FilterSet):
         model = InferenceResult
         fields: list[str] = []
 
-    def by_model(self, queryset, _name: str, value: str):  # type: ignore[no-untyped-def]
+    def by_model(self, queryset: Any, _name: str, value: str) -> Any:
         name, _, version = value.partition("@")
         queryset = queryset.filter(model_name=name)
         return queryset.filter(model_version=version) if version else queryset

@@ -4,7 +4,6 @@ from typing import Any
 
 from rest_framework import serializers
 
-from inference.engine import registry
 from inference.models import Deployment, InferenceResult, PolicyVersion
 from inference.results import safety_of, timing_of
 from inference.selectors import image_urls
@@ -65,7 +64,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
 
 
 class InferenceResultSerializer(serializers.ModelSerializer[InferenceResult]):
-    collection = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    collection: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     robot = serializers.SerializerMethodField()
     episode = serializers.SerializerMethodField()
     state = serializers.ListField(child=serializers.FloatField(), source="input_state")
@@ -120,7 +119,7 @@ class InferenceResultSerializer(serializers.ModelSerializer[InferenceResult]):
 
 
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
-    collection = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    collection: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
 
     class Meta:
         model = Deployment
@@ -162,7 +161,5 @@ class PolicyVersionSerializer(serializers.ModelSerializer[PolicyVersion]):
         }
 
     def get_workers(self, version: PolicyVersion) -> int:
-        loaded = self.context.setdefault("loaded_versions", None)
-        if loaded is None:
-            loaded = self.context["loaded_versions"] = registry.loaded_versions()
+        loaded: dict[str, int] = self.context["loaded_versions"]
         return loaded.get(version.pk.hex, 0)

@@ -18,6 +18,7 @@ from inference.api.serializers import (
     ObservationSerializer,
     PolicyVersionSerializer,
 )
+from inference.engine.registry import loaded_versions
 from inference.models import InferenceResult, PolicyVersion
 from inference.selectors import recorded_result
 
@@ -27,12 +28,16 @@ class InferenceResultViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Infe
 
     serializer_class = InferenceResultSerializer
     filterset_class = InferenceResultFilter
-    queryset = InferenceResult.objects.sent().select_related("collection", "robot", "episode")
+    queryset = InferenceResult.objects.none()
     lookup_field = "request_id"
     lookup_value_regex = "[0-9a-fA-F-]{32,36}"
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]
-        return super().get_queryset().restrict(self.request.user, Permission.DATA_READ)
+    def get_queryset(self) -> Any:
+        return (
+            InferenceResult.objects.sent()
+            .restrict(self.request.user, Permission.DATA_READ)
+            .select_related("collection", "robot", "episode")
+        )
 
     @extend_schema(
         request={
@@ -59,16 +64,17 @@ class PolicyVersionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Policy
 
     serializer_class = PolicyVersionSerializer
     filterset_class = PolicyVersionFilter
-    queryset = PolicyVersion.objects.prefetch_related("deployments__collection")
+    queryset = PolicyVersion.objects.none()
     lookup_field = "name"
     lookup_value_regex = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
-    def get_queryset(self):  # type: ignore[no-untyped-def]
-        return super().get_queryset().restrict(self.request.user)
+    def get_queryset(self) -> Any:
+        return PolicyVersion.objects.restrict(self.request.user).prefetch_related("deployments__collection")
 
     def get_serializer_context(self) -> dict[str, Any]:
         visible = set(Collection.objects.restrict(self.request.user).values_list("pk", flat=True))
-        return {**super().get_serializer_context(), "visible_collections": visible}
+        context = super().get_serializer_context()
+        return {**context, "visible_collections": visible, "loaded_versions": loaded_versions()}
 
     def retrieve(self, request: Request, name: str) -> Response:
         """Every version of one policy, newest first."""

@@ -15,5 +15,4 @@ def is_known(request_id: uuid.UUID) -> bool:
 
 def unrecorded(request_id: uuid.UUID) -> bytes | None:
     """The answer's JSON where the recorder has not yet written it."""
-    answer = engine_redis().hget(keys.answer(request_id), "a")
-    return answer  # type: ignore[return-value]
+    return engine_redis().hget(keys.answer(request_id), "a")

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from inference.engine.arrivals import Arrivals
@@ -145,11 +146,11 @@ class Batcher(Generic[Item, Result]):
         while not self._closed and len(self._waiting) < self._max_batch:
             waiting = len(self._waiting)
             pause = self._arrivals.wait(waiting, room=self._max_batch - waiting, now=time.monotonic())
-            if pause <= 0 or not self._changed.wait_for(
-                lambda: self._closed or len(self._waiting) > waiting,
-                timeout=pause,
-            ):
+            if pause <= 0 or not self._changed.wait_for(partial(self._grew_beyond, waiting), timeout=pause):
                 return
+
+    def _grew_beyond(self, waiting: int) -> bool:
+        return self._closed or len(self._waiting) > waiting
 
     def _serve(self, batch: list[tuple[Item, Hashable, Future[Batched[Result]]]]) -> None:
         started_at = time.monotonic()

@@ -53,7 +53,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
-        self.redis: redis.asyncio.Redis = new_async_engine_redis(socket_timeout=5)
+        self.redis = new_async_engine_redis(socket_timeout=5)
         self._submit = self.redis.register_script(scripts.SUBMIT)
         self._withdraw = self.redis.register_script(scripts.WITHDRAW)
         self._waiting: dict[str, asyncio.Future[tuple[int, bytes]]] = {}
@@ -180,7 +180,7 @@ class Gateway:
                 if recorded:
                     found = await database_sync_to_async(_recorded_answer)(submission)
                     if found is not None:
-                        return found
+                        return bytes(found)
             await asyncio.sleep(0.01)
         raise Problem(504, "deadline_exceeded", "No answer before the deadline.")
 

@@ -121,11 +121,11 @@ def bury(worker: str) -> None:
 def loaded_versions() -> dict[str, int]:
     """Version id (hexadecimal) to the number of live workers that have loaded it."""
     client = engine_redis()
-    names = sorted(client.smembers(keys.workers()))  # type: ignore[arg-type]
+    names = sorted(client.smembers(keys.workers()))
     counts: dict[str, int] = {}
     for name, beat_of_worker in zip(
         names, client.mget([keys.worker(n.decode()) for n in names]) if names else [], strict=True
-    ):  # type: ignore[arg-type]
+    ):
         if beat_of_worker is None:
             client.srem(keys.workers(), name)
             continue

@@ -12,8 +12,8 @@ from core.problems import Problem, invalid
 def choose_version(snapshot: CollectionSnapshot, *, model: str | None, sticky: str) -> DeploymentSnapshot:
     """The deployment that serves a request.
 
-    ``model`` is ``name`` or ``name@version``; ``sticky`` (the episode, or the robot) always meets the same version while
-    the weights stay. Raises ``Problem``: 400 where ``model`` is not deployed here, 503 where nothing is active.
+    ``model`` is ``name`` or ``name@version``; ``sticky`` (the episode, or the robot) always meets the same version
+    while the weights stay. Raises ``Problem``: 400 where ``model`` is not deployed here, 503 where nothing is active.
     """
     if model is not None:
         name, _, version = model.partition("@")

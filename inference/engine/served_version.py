@@ -135,7 +135,7 @@ class ServedVersion:
                 self._stopping.wait(0.1)
                 continue
             if found:
-                self._accept(found[0][1])  # type: ignore[index]
+                self._accept(found[0][1])
 
     def _accept(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
         items = []
@@ -185,7 +185,7 @@ class ServedVersion:
         if cache_key is not None:
             cached = engine_redis().get(cache_key)
             if cached is not None:
-                return self._from_cache(item, orjson.loads(cached))  # type: ignore[arg-type]
+                return self._from_cache(item, orjson.loads(cached))
         return Prepared(item, observation, self._checker(snapshot), cache_key)
 
     def _checker(self, snapshot: snapshots.CollectionSnapshot) -> SafetyChecker:
@@ -382,7 +382,7 @@ class ServedVersion:
                 self._failures = 1  # tried again with the next success
 
 
-def _ensure_group(client: redis.Redis, stream: str) -> None:
+def _ensure_group(client: Any, stream: str) -> None:
     try:
         client.xgroup_create(stream, keys.WORKERS_GROUP, id="0", mkstream=True)
     except redis.exceptions.ResponseError as error:

@@ -141,7 +141,7 @@ class InferenceWorker:
                 consumers = client.xinfo_consumers(stream, keys.WORKERS_GROUP)
             except redis.exceptions.ResponseError:
                 continue
-            for consumer in consumers:  # type: ignore[union-attr]
+            for consumer in consumers:
                 name = consumer["name"].decode()
                 if name == self.name or registry.is_alive(name):
                     continue
@@ -152,10 +152,10 @@ class InferenceWorker:
                         keys.WORKERS_GROUP,
                         self.name,
                         min_idle_time=0,
-                        message_ids=[p["message_id"] for p in pending],  # type: ignore[union-attr]
+                        message_ids=[p["message_id"] for p in pending],
                     )
-                    logger.warning("worker.adopted", dead=name, items=len(claimed))  # type: ignore[arg-type]
-                    served.adopt(claimed)  # type: ignore[arg-type]
+                    logger.warning("worker.adopted", dead=name, items=len(claimed))
+                    served.adopt(claimed)
                 else:
                     client.xgroup_delconsumer(stream, keys.WORKERS_GROUP, name)
 
@@ -195,7 +195,7 @@ class InferenceWorker:
 
     def _cast_shadow(self, item: QueuedItem, version_id: uuid.UUID) -> None:
         client = engine_redis()
-        if client.xlen(keys.queue(version_id)) >= _SHADOW_QUEUE:  # type: ignore[operator]
+        if client.xlen(keys.queue(version_id)) >= _SHADOW_QUEUE:
             return
         shadow = replace(
             item.submission, version_id=version_id, is_shadow=True, shadow_version_ids=(), reply_to="", use_cache=False
@@ -203,5 +203,5 @@ class InferenceWorker:
         fields = to_fields(shadow)
         client.xadd(
             keys.queue(version_id),
-            {"probe": "0", **dict(zip(fields[::2], fields[1::2], strict=True))},  # type: ignore[dict-item]
+            {"probe": "0", **dict(zip(fields[::2], fields[1::2], strict=True))},
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from channels.db import database_sync_to_async
 
 from accounts import credentials
 from accounts.choices import Permission
 from accounts.credentials import Credential
+from accounts.models import User
 from collections_app import snapshots
 from collections_app.models import Collection
 from collections_app.snapshots import CollectionSnapshot
@@ -35,7 +36,7 @@ async def authenticate(scope: Scope, gateway: Gateway) -> Credential:
             except UNAVAILABLE:
                 raise unavailable() from None
         case "bearer":
-            return await database_sync_to_async(_person)(token.strip())
+            return cast(Credential, await database_sync_to_async(_person)(token.strip()))
         case _:
             raise unauthenticated()
 
@@ -49,7 +50,7 @@ def _person(token: str) -> Credential:
     jwt = JwtAuthentication()
     try:
         validated = jwt.get_validated_token(token.encode())
-        user = jwt.get_user(validated)
+        user = cast(User, jwt.get_user(validated))
     except (InvalidToken, AuthenticationFailed):
         raise unauthenticated("The token is not valid.") from None
     if tokens.is_revoked(validated.payload):

@@ -1,4 +1,4 @@
-"""``POST /api/v1/inference``: a thin ASGI endpoint. No Django handler, ORM or storage between a robot and its answer."""
+"""``POST /api/v1/inference``: a thin ASGI endpoint; no Django handler, ORM or storage is on a robot's way."""
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import cast
 
+from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
@@ -27,5 +29,5 @@ def parse_form(body: bytes, parameters: str) -> tuple[dict[str, str], dict[str, 
         raise Problem(400, "malformed_form", f"The form is not valid: {error}.") from None
     return (
         {name: str(fields[name]) for name in fields},
-        {name: files[name].read() for name in files},
+        {name: cast(UploadedFile, files[name]).read() for name in files},
     )

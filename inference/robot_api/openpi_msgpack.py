@@ -1,8 +1,8 @@
 """msgpack with numpy arrays, in openpi's dialect.
 
 An array is a map with the *binary* keys ``__ndarray__``, ``data`` (C order), ``dtype`` and ``shape``; a scalar one with
-``__npgeneric__``. Source: openpi-client 0.1.2, ``msgpack_numpy.py``. Object, void and complex types are refused both ways;
-sizes are checked before memory is taken. Text keys and the dialect of msgpack-numpy (``nd``) are understood as well.
+``__npgeneric__``. Source: openpi-client 0.1.2, ``msgpack_numpy.py``. Object, void and complex types are refused both
+ways; sizes are checked before memory is taken. Text keys and the dialect of msgpack-numpy (``nd``) are understood as well.
 """
 
 from __future__ import annotations

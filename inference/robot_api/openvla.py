@@ -1,8 +1,8 @@
 """``POST /act``: the OpenVLA and OpenVLA-OFT dialect, with this system's keys, limits, safety and record.
 
 Arrays are json_numpy's ``{"__numpy__": base64, "dtype", "shape"}``. OpenVLA asks with ``image`` and gets one action of
-float64; OFT asks with ``full_image`` (and ``state``, wrist images) and gets a list, one array a step. The doubly encoded
-variant (``{"encoded": text}``) is answered with a JSON string. Sources: openvla ``vla-scripts/deploy.py``, openvla-oft
+float64; OFT asks with ``full_image`` (and ``state``, wrist images) and gets a list, one array a step. The doubly
+encoded variant (``{"encoded": text}``) is answered with a JSON string. Sources: openvla ``vla-scripts/deploy.py``, openvla-oft
 ``vla-scripts/deploy.py``.
 """
 

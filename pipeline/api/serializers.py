@@ -18,7 +18,7 @@ class StageRunSerializer(serializers.ModelSerializer):
 
 
 class RunSerializer(serializers.ModelSerializer):
-    collection = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    collection = serializers.CharField(source="collection.slug", read_only=True)
     stages = StageRunSerializer(many=True, read_only=True)
 
     class Meta:
@@ -66,7 +66,7 @@ class ExportFileSerializer(serializers.Serializer):
 
 
 class ExportSerializer(serializers.ModelSerializer):
-    collection = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    collection = serializers.CharField(source="collection.slug", read_only=True)
     files = serializers.SerializerMethodField()
 
     class Meta:
@@ -121,7 +121,7 @@ class HitSerializer(serializers.Serializer):
     step = serializers.IntegerField(source="result.step")
     instruction = serializers.CharField(source="result.instruction")
     text = serializers.CharField()
-    source = serializers.CharField()
+    found_in = serializers.CharField(source="source")
     matched = serializers.ListField(child=serializers.CharField())
     verdict = serializers.CharField(source="result.safety_verdict")
     model = serializers.SerializerMethodField()

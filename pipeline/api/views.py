@@ -149,7 +149,7 @@ class SearchView(APIView):
 
 def _page(view: APIView, request: Request, rows: Any, serializer: type[serializers.BaseSerializer]) -> Response:
     paginator = NewestFirstCursorPagination()
-    page = paginator.paginate_queryset(rows, request, view=view)
+    page: Any = paginator.paginate_queryset(rows, request, view=view)
     return paginator.get_paginated_response(serializer(page, many=True).data)
 
 

@@ -14,7 +14,30 @@ from django.db import connection
 
 # Object storage keeps a custom-format dump: compressed, and restorable in parallel or in part.
 _DUMP = ("--format=custom", "--no-owner", "--no-privileges")
-_RESTORE = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction")
+# pg_restore --clean cannot drop what partitions inherit, so everything that no extension brought is dropped by this.
+_DROP_EVERYTHING = """
+DO $$
+DECLARE
+    doomed record;
+BEGIN
+    FOR doomed IN
+        SELECT c.oid::regclass AS name, c.relkind IN ('v', 'm') AS is_view FROM pg_class c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition
+          AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE format(
+            'DROP %s IF EXISTS %s CASCADE', CASE WHEN doomed.is_view THEN 'VIEW' ELSE 'TABLE' END, doomed.name);
+    END LOOP;
+    FOR doomed IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace
+          AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', doomed.name);
+    END LOOP;
+END
+$$;
+"""
 
 
 class BackupError(Exception):
@@ -27,9 +50,28 @@ def dump(path: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Replace the database's content by that of ``path``, all of it or nothing. Raises ``BackupError``."""
+    """Replace the database's content by that of ``path``, all of it or nothing. Raises ``BackupError``.
+
+    Extensions stay as they are: an ordinary role may neither drop nor create pgvector.
+    """
+    contents = _run("pg_restore", "--list", str(path))
+    wanted = [line for line in contents.splitlines() if " EXTENSION " not in line and " SCHEMA - public " not in line]
+    chosen = path.with_suffix(".list")
+    chosen.write_text("\n".join(wanted))
+    script = path.with_suffix(".sql")
+    _run("pg_restore", f"--use-list={chosen}", "--no-owner", "--no-privileges", f"--file={script}", str(path))
+    drop = path.with_suffix(".drop.sql")
+    drop.write_text(_DROP_EVERYTHING)
     connection.close()
-    _run("pg_restore", *_RESTORE, f"--dbname={connection.settings_dict['NAME']}", str(path))
+    _run(
+        "psql",
+        "--no-psqlrc",
+        "--quiet",
+        "--single-transaction",
+        "--set=ON_ERROR_STOP=1",
+        f"--file={drop}",
+        f"--file={script}",
+    )
 
 
 def server_version() -> int:
@@ -39,13 +81,15 @@ def server_version() -> int:
         return int(cursor.fetchone()[0]) // 10_000
 
 
-def _run(program: str, *arguments: str) -> None:
+def _run(program: str, *arguments: str) -> str:
+    """The program's standard output."""
     executable = _find(program)
     done = subprocess.run(
         [executable, *arguments], env={**os.environ, **_environment(connection.settings_dict)}, capture_output=True
     )
     if done.returncode:
         raise BackupError(f"{program}: {done.stderr.decode(errors='replace').strip()[-2000:]}")
+    return done.stdout.decode()
 
 
 def _find(program: str) -> str:

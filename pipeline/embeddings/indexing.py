@@ -37,12 +37,12 @@ class _Source:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def index_results(identifiers: Sequence[object]) -> int:
+def index_results(identifiers: Sequence[uuid.UUID | str]) -> int:
     """Embed the instructions of these results, once per episode and instruction. Returns how many rows were made."""
     return _index_first_of_each(InferenceResult.objects.filter(pk__in=identifiers))
 
 
-def index_feedback(identifiers: Sequence[object]) -> int:
+def index_feedback(identifiers: Sequence[uuid.UUID | str]) -> int:
     """Embed the comments of this feedback. Returns how many rows were made."""
     return _index_comments(Feedback.objects.filter(pk__in=identifiers))
 

@@ -25,7 +25,7 @@ class NumpyMiniLM:
 
     def __init__(self, folder: Path, revision: str) -> None:
         from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer  # type: ignore[import-untyped]
 
         self.revision = revision
         config = json.loads((folder / "config.json").read_text())

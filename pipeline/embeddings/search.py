@@ -141,11 +141,10 @@ def _origin(principal: Principal, request_id: uuid.UUID) -> Embedding:
     if result is None:
         raise not_found("No such result.")
     rows = Embedding.objects.of_model(MODEL_NAME, model_revision())
-    own = rows.filter(source_id=result.pk).first()
+    own: Embedding | None = rows.filter(source_id=result.pk).first()
     if own is None and result.episode_id is not None:
-        own = (
-            rows.filter(episode=result.episode_id, occurred_at__lte=result.created_at).order_by("-occurred_at").first()
-        )
+        before = rows.filter(episode=result.episode_id, occurred_at__lte=result.created_at)
+        own = before.order_by("-occurred_at").first()
     if own is None:
         raise not_found("This result has not been embedded.")
     return own

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ class RapidOcrText:
         )
 
     def find(self, image: Image) -> list[Box]:
-        found = self._engine(image[..., ::-1], use_det=True, use_cls=False, use_rec=False)
+        found: Any = self._engine(image[..., ::-1], use_det=True, use_cls=False, use_rec=False)
         return [] if found.boxes is None else [_around(polygon) for polygon in found.boxes]
 
 
@@ -102,7 +102,8 @@ class HaarFaces:
         import cv2
 
         self._cv2 = cv2
-        self._cascades = [cv2.CascadeClassifier(cv2.data.haarcascades + name) for name in self._CASCADES]
+        folder = Path(cv2.__file__).parent / "data"
+        self._cascades = [cv2.CascadeClassifier(str(folder / name)) for name in self._CASCADES]
 
     def find(self, image: Image) -> list[Box]:
         grey = self._cv2.equalizeHist(self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY))

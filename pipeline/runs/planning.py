@@ -72,9 +72,9 @@ def _store_reference(run: PipelineRun, total: int) -> None:
     spec = RecordSpec.of(run.collection, as_of=run.created_at)
     sample = selection.sample_of_run(run, size=REFERENCE_RECORDS, total=total)
     table = Validate(spec)(records.read(sample, as_of=run.created_at)).table
-    columns = feature_matrix(table, spec).T if table.num_rows else []
-    if not len(columns):
+    if not table.num_rows:
         return
+    columns = feature_matrix(table, spec).T
     sink = io.BytesIO()
     pq.write_table(pa.table(dict(zip(feature_names(spec), columns, strict=True))), sink, compression="zstd")
     key = layout.run_folder(run.collection.slug, run.pk) + REFERENCE_NAME

@@ -30,7 +30,7 @@ MANIFEST_NAME = "manifest.json"
 def publish(run: PipelineRun) -> StoredObject:
     """Write what belongs to the run as a whole, from its shards' files. The same shards give the same bytes."""
     folder = layout.run_folder(run.collection.slug, run.pk)
-    owners = {"kind": ObjectKind.PROCESSED, "collection": run.collection, "run": run}
+    owners: dict[str, Any] = {"kind": ObjectKind.PROCESSED, "collection": run.collection, "run": run}
     shards = list(run.shards.order_by("number"))
     summary = _Summary(RecordSpec.of(run.collection, as_of=run.created_at))
     with tempfile.TemporaryDirectory() as temporary:

@@ -44,7 +44,8 @@ class AnomalyReference:
         never varies does not make every rounding error an anomaly."""
         deviation = np.median(np.abs(self.sample - self.center), axis=0) * MAD_TO_SIGMA
         spread = self.sample.std(axis=0)
-        return np.maximum.reduce([deviation, spread * 0.1, np.abs(self.center) * 1e-3, np.full_like(spread, 1e-6)])
+        least = np.maximum(np.abs(self.center) * 1e-3, 1e-6)
+        return np.asarray(np.maximum(np.maximum(deviation, spread * 0.1), least))
 
     @cached_property
     def forest(self) -> Any:

@@ -12,7 +12,15 @@ import orjson
 import pyarrow as pa
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import FloatArray, RecordSpec, Rejection, StageOutput, episode_spans, list_column, matrix_column
+from pipeline.stages.base import (
+    FloatArray,
+    RecordSpec,
+    Rejection,
+    StageOutput,
+    episode_spans,
+    list_column,
+    matrix_column,
+)
 
 # How far beyond a limit a sent action may lie: float32 policies round.
 LIMIT_TOLERANCE = 1e-4

@@ -53,7 +53,8 @@ function list(target) {
   for (const element of document.querySelectorAll("[data-shortcut]")) {
     const host = element.matches("textarea") ? document.querySelector(`label[for="${element.id}"]`) : element.closest("label") ?? element;
     const key = host.querySelector("kbd")?.textContent ?? element.dataset.shortcut.toUpperCase();
-    const name = element.ariaLabel ?? host.textContent.replace(key, "").trim();
+    const words = [...host.childNodes].filter((node) => node.nodeName !== "KBD").map((node) => node.textContent);
+    const name = element.ariaLabel ?? words.join(" ").trim();
     const term = document.createElement("dt");
     const printed = document.createElement("kbd");
     printed.textContent = key;

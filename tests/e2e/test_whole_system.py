@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.system import RunningSystem
 from tests.inference.waiting import wait_until
@@ -52,22 +52,23 @@ def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_a
 
     # The robot's camera and its actions change before one's eyes.
     page.goto(f"{system.base_url}/live/demo/")
-    card = page.locator("article.robot").first
+    card = page.locator("article.robot", has_text="panda-sim")
     camera = card.locator("[data-camera]")
     expect(camera).to_be_visible(timeout=20_000)
-    picture, plot = camera.get_attribute("src"), _pixels(page)
+    picture, plot = camera.get_attribute("src"), _pixels(card)
     wait_until(lambda: camera.get_attribute("src") != picture, seconds=20)
-    wait_until(lambda: _pixels(page) != plot, seconds=20)
-    assert page.evaluate("document.querySelector('[data-camera]').naturalWidth") > 0
+    wait_until(lambda: _pixels(card) != plot, seconds=20)
+    assert camera.evaluate("image => image.naturalWidth") > 0
 
     # One chunk is corrected.
     page.goto(f"{system.base_url}/feedback/")
     wait_until(lambda: page.reload() and not page.get_by_text("Nothing waits").count(), seconds=60)
-    page.get_by_role("button", name="Next task").click()
+    page.locator("[data-shortcut=n]").click()
     expect(page.locator("form[data-editor]")).to_be_visible()
     task_id = urllib.parse.urlsplit(page.url).path.split("/")[2]
     number = page.locator("form[data-editor] input[type=number]").first
     corrected = "0.0123"
+    page.get_by_text("Numbers", exact=True).click()
     number.fill(corrected)
     number.press("Tab")
     page.locator("#comment").fill("the hand should move a little further")
@@ -92,12 +93,10 @@ def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_a
         ).fetchall()
         assert ("annotator",) in audited
 
-    # It is embedded, and in the next run's Parquet.
+    # What was said is embedded, and the correction is in the next run's Parquet.
     with system.database() as connection:
         wait_until(
-            lambda: connection.execute(
-                "SELECT 1 FROM embeddings WHERE source_id = %s", [_source_of(connection, request_id)]
-            ).fetchone(),
+            lambda: connection.execute("SELECT 1 FROM embeddings WHERE source_id = %s", [feedback_id]).fetchone(),
             seconds=60,
         )
     printed = system.manage("run_pipeline", "demo")
@@ -118,9 +117,5 @@ def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_a
     expect(admin.get_by_text("Correction").first).to_be_visible()
 
 
-def _source_of(connection: Any, request_id: Any) -> Any:
-    return connection.execute("SELECT id FROM inference_results WHERE request_id = %s", [request_id]).fetchone()[0]
-
-
-def _pixels(page: Page) -> str:
-    return str(page.evaluate("document.querySelector('canvas[data-plot]').toDataURL()"))
+def _pixels(card: Locator) -> str:
+    return str(card.locator("canvas[data-plot]").evaluate("canvas => canvas.toDataURL()"))

@@ -88,7 +88,7 @@ async def robot(key: ApiKey) -> AsyncIterator[httpx.AsyncClient]:
     from inference.engine.gateway import gateway
     from vla_project.asgi import application
 
-    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     headers = {"Authorization": f"Api-Key {key.token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
         yield client

@@ -54,7 +54,7 @@ ELSEWHERE = {
 
 
 @pytest.fixture
-def browser() -> Client:
+def visitor() -> Client:
     client = Client()
     client.force_login(UserFactory(is_staff=True, is_superuser=True))
     client.get(reverse("admin:password_change"))  # the first request of a session writes it to the cache
@@ -81,60 +81,61 @@ def test_every_model_is_in_the_admin_or_says_where_else() -> None:
 
 
 @pytest.mark.parametrize("model", named(registered()))
-def test_the_list_costs_the_same_with_more_rows(model: type[models.Model], browser: Client) -> None:
+def test_the_list_costs_the_same_with_more_rows(model: type[models.Model], visitor: Client) -> None:
     counts = []
     for _ in range(2):
         for _ in range(10):
             MAKERS[model]()
         with CaptureQueriesContext(connection) as queries:
-            response = browser.get(url(model, "changelist"))
+            response = visitor.get(url(model, "changelist"))
         assert response.status_code == 200
         counts.append(len(queries))
     assert counts[0] == counts[1], [query["sql"][:300] for query in queries.captured_queries]
 
 
 @pytest.mark.parametrize("model", named(LARGE))
-def test_the_list_counts_no_further_than_it_must(model: type[models.Model], browser: Client) -> None:
+def test_the_list_counts_no_further_than_it_must(model: type[models.Model], visitor: Client) -> None:
     MAKERS[model]()
     with CaptureQueriesContext(connection) as queries:
-        browser.get(url(model, "changelist"))
+        visitor.get(url(model, "changelist"))
     counting = [query["sql"] for query in queries.captured_queries if "COUNT(*)" in query["sql"]]
     assert all("LIMIT" in sql for sql in counting), counting
 
 
 @pytest.mark.parametrize("model", named(registered()))
-def test_a_search_and_an_impossible_page_answer(model: type[models.Model], browser: Client) -> None:
+def test_a_search_and_an_impossible_page_answer(model: type[models.Model], visitor: Client) -> None:
     row = MAKERS[model]()
     for query in ({"q": "nothing like it"}, {"q": str(row.pk)}, {"p": "9999"}, {"o": "1.-2"}):
-        response = browser.get(url(model, "changelist"), query, follow=True)
+        response = visitor.get(url(model, "changelist"), query, follow=True)
         assert response.status_code == 200, query
 
 
 @pytest.mark.parametrize("model", named(registered()))
-def test_a_row_opens_at_the_same_cost_with_more_rows(model: type[models.Model], browser: Client) -> None:
+def test_a_row_opens_at_the_same_cost_with_more_rows(model: type[models.Model], visitor: Client) -> None:
     row = MAKERS[model]()
+    visitor.get(url(model, "change", row.pk))  # Django keeps content types from here on
     counts = []
     for _ in range(2):
-        for _ in range(10):
+        for _ in range(3):
             MAKERS[model]()
         with CaptureQueriesContext(connection) as queries:
-            response = browser.get(url(model, "change", row.pk))
+            response = visitor.get(url(model, "change", row.pk))
         assert response.status_code == 200
         counts.append(len(queries))
     assert counts[0] == counts[1], [query["sql"][:300] for query in queries.captured_queries]
 
 
 @pytest.mark.parametrize("model", named(registered()))
-def test_the_form_for_a_new_row_opens_or_is_refused(model: type[models.Model], browser: Client) -> None:
+def test_the_form_for_a_new_row_opens_or_is_refused(model: type[models.Model], visitor: Client) -> None:
     MAKERS[model]()
-    response = browser.get(url(model, "add"))
+    response = visitor.get(url(model, "add"))
     assert response.status_code in (200, 403)
-    offered = f'href="{url(model, "add")}' in browser.get(url(model, "changelist")).content.decode()
+    offered = f'href="{url(model, "add")}' in visitor.get(url(model, "changelist")).content.decode()
     assert offered is (response.status_code == 200)
 
 
-def test_the_index_shows_dependencies_and_what_needs_somebody(browser: Client) -> None:
-    response = browser.get(reverse("admin:index"))
+def test_the_index_shows_dependencies_and_what_needs_somebody(visitor: Client) -> None:
+    response = visitor.get(reverse("admin:index"))
     assert response.status_code == 200
     assert {"database", "redis", "storage"} <= {check.name for check in response.context["health"]}
 

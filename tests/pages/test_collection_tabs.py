@@ -30,7 +30,7 @@ def collection(manager: Membership) -> Collection:
 
 
 @pytest.fixture
-def browser(manager: Membership) -> Client:
+def visitor(manager: Membership) -> Client:
     client = Client()
     client.force_login(manager.user)
     return client
@@ -40,27 +40,27 @@ def shown_requests(response: object) -> list[str]:
     return [str(result.request_id) for result, _ in response.context["rows"]]  # type: ignore[attr-defined]
 
 
-def test_results_are_narrowed_by_verdict_robot_and_policy(browser: Client, collection: Collection) -> None:
+def test_results_are_narrowed_by_verdict_robot_and_policy(visitor: Client, collection: Collection) -> None:
     robot = RobotFactory(collection=collection, name="arm-9")
     wanted = InferenceResultFactory(collection=collection, robot=robot, safety_verdict="clamped")
     InferenceResultFactory(collection=collection, robot=robot)
     InferenceResultFactory(collection=collection, safety_verdict="clamped")
     model = f"{wanted.model_name}@{wanted.model_version}"
     query = {"verdict": "clamped", "robot": "arm-9", "model": model}
-    response = browser.get(f"/collections/{collection.slug}/results/", query)
+    response = visitor.get(f"/collections/{collection.slug}/results/", query)
     assert shown_requests(response) == [str(wanted.request_id)]
 
 
-def test_a_filter_that_does_not_exist_is_named_and_shows_everything(browser: Client, collection: Collection) -> None:
+def test_a_filter_that_does_not_exist_is_named_and_shows_everything(visitor: Client, collection: Collection) -> None:
     result = InferenceResultFactory(collection=collection)
-    response = browser.get(f"/collections/{collection.slug}/results/", {"verdict": "perfect"})
+    response = visitor.get(f"/collections/{collection.slug}/results/", {"verdict": "perfect"})
     assert shown_requests(response) == [str(result.request_id)]
     assert "perfect is not one of the available choices" in response.content.decode()
 
 
-def test_shadow_results_are_not_listed(browser: Client, collection: Collection) -> None:
+def test_shadow_results_are_not_listed(visitor: Client, collection: Collection) -> None:
     InferenceResultFactory(collection=collection, shadow=True)
-    assert "No results yet" in browser.get(f"/collections/{collection.slug}/results/").content.decode()
+    assert "No results yet" in visitor.get(f"/collections/{collection.slug}/results/").content.decode()
 
 
 def test_older_pages_follow_without_gap_or_repeat_even_at_one_moment(collection: Collection) -> None:
@@ -81,50 +81,50 @@ def test_older_pages_follow_without_gap_or_repeat_even_at_one_moment(collection:
 
 
 @pytest.mark.parametrize("cursor", ["x", "12-zz", "9" * 40 + "-" + "0" * 32, "-1"])
-def test_a_made_up_cursor_is_refused(browser: Client, collection: Collection, cursor: str) -> None:
-    assert browser.get(f"/collections/{collection.slug}/results/", {"before": cursor}).status_code == 400
+def test_a_made_up_cursor_is_refused(visitor: Client, collection: Collection, cursor: str) -> None:
+    assert visitor.get(f"/collections/{collection.slug}/results/", {"before": cursor}).status_code == 400
 
 
-def test_episodes_are_narrowed_by_outcome_and_tag(browser: Client, collection: Collection) -> None:
+def test_episodes_are_narrowed_by_outcome_and_tag(visitor: Client, collection: Collection) -> None:
     wanted = EpisodeFactory(collection=collection, outcome="failure", tags=["night"])
     EpisodeFactory(collection=collection, outcome="failure")
     unknown = EpisodeFactory(collection=collection)
     path = f"/collections/{collection.slug}/episodes/"
-    rows = browser.get(path, {"outcome": "failure", "tag": "night"}).context["page"].rows
+    rows = visitor.get(path, {"outcome": "failure", "tag": "night"}).context["page"].rows
     assert rows == [wanted]
-    assert browser.get(path, {"outcome": "none"}).context["page"].rows == [unknown]
+    assert visitor.get(path, {"outcome": "none"}).context["page"].rows == [unknown]
 
 
-def test_a_manager_starts_an_export_and_a_run(browser: Client, collection: Collection, manager: Membership) -> None:
+def test_a_manager_starts_an_export_and_a_run(visitor: Client, collection: Collection, manager: Membership) -> None:
     InferenceResultFactory(collection=collection)
-    assert browser.post(f"/collections/{collection.slug}/exports/", {"format": "csv"}).status_code == 302
-    assert browser.post(f"/collections/{collection.slug}/runs/").status_code == 302
+    assert visitor.post(f"/collections/{collection.slug}/exports/", {"format": "csv"}).status_code == 302
+    assert visitor.post(f"/collections/{collection.slug}/runs/").status_code == 302
     assert Export.objects.get(collection=collection).requested_by == manager.user
     assert PipelineRun.objects.get(collection=collection).requested_by == manager.user
 
 
-def test_a_role_is_given_changed_and_taken_and_each_is_audited(browser: Client, collection: Collection) -> None:
+def test_a_role_is_given_changed_and_taken_and_each_is_audited(visitor: Client, collection: Collection) -> None:
     person = UserFactory(username="kim")
     path = f"/collections/{collection.slug}/members/"
-    browser.post(path, {"username": "kim", "role": "viewer"})
-    browser.post(path, {"username": "kim", "role": "reviewer"})
+    visitor.post(path, {"username": "kim", "role": "viewer"})
+    visitor.post(path, {"username": "kim", "role": "reviewer"})
     membership = Membership.objects.get(collection=collection, user=person)
     assert membership.role == "reviewer"
-    browser.post(f"{path}{membership.pk}/remove/")
+    visitor.post(f"{path}{membership.pk}/remove/")
     assert not Membership.objects.filter(pk=membership.pk).exists()
     actions = AuditLog.objects.filter(resource_id=person.pk).order_by("id").values_list("action", flat=True)
     assert list(actions) == ["membership.added", "membership.changed", "membership.removed"]
 
 
-def test_an_unknown_username_is_an_error_of_the_field(browser: Client, collection: Collection) -> None:
-    response = browser.post(f"/collections/{collection.slug}/members/", {"username": "nobody", "role": "viewer"})
+def test_an_unknown_username_is_an_error_of_the_field(visitor: Client, collection: Collection) -> None:
+    response = visitor.post(f"/collections/{collection.slug}/members/", {"username": "nobody", "role": "viewer"})
     assert response.status_code == 200
     assert "Nobody has this username." in response.content.decode()
 
 
-def test_a_member_of_another_collection_cannot_be_removed_from_here(browser: Client, collection: Collection) -> None:
+def test_a_member_of_another_collection_cannot_be_removed_from_here(visitor: Client, collection: Collection) -> None:
     other = MembershipFactory()
-    assert browser.post(f"/collections/{collection.slug}/members/{other.pk}/remove/").status_code == 404
+    assert visitor.post(f"/collections/{collection.slug}/members/{other.pk}/remove/").status_code == 404
     assert Membership.objects.filter(pk=other.pk).exists()
 
 
@@ -147,7 +147,7 @@ def test_safety_scores_fall_into_ten_bins_and_one_belongs_to_the_last(collection
     assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
 
 
-def test_text_of_robots_is_escaped_everywhere(browser: Client, collection: Collection) -> None:
+def test_text_of_robots_is_escaped_everywhere(visitor: Client, collection: Collection) -> None:
     attack = "<script>alert(1)</script>"
     episode = EpisodeFactory(collection=collection, instruction=attack, tags=[attack])
     InferenceResultFactory(collection=collection, episode=episode, instruction=attack)
@@ -157,4 +157,4 @@ def test_text_of_robots_is_escaped_everywhere(browser: Client, collection: Colle
         f"/episodes/{episode.pk}/",
         f"/live/{collection.slug}/",
     ):
-        assert attack not in browser.get(path).content.decode(), path
+        assert attack not in visitor.get(path).content.decode(), path

@@ -79,9 +79,9 @@ def test_a_shadow_version_is_offered_for_comparison(episode: Episode) -> None:
 
 
 def test_an_annotator_sets_outcome_and_tags_and_it_is_audited(episode: Episode) -> None:
-    browser = Client()
-    browser.force_login(MembershipFactory(collection=episode.collection, role=Role.ANNOTATOR).user)
-    response = browser.post(f"/episodes/{episode.pk}/", {"outcome": "failure", "tags": "slipped, night , slipped"})
+    visitor = Client()
+    visitor.force_login(MembershipFactory(collection=episode.collection, role=Role.ANNOTATOR).user)
+    response = visitor.post(f"/episodes/{episode.pk}/", {"outcome": "failure", "tags": "slipped, night , slipped"})
     assert response.status_code == 302
     episode.refresh_from_db()
     assert (episode.outcome, episode.tags) == ("failure", ["slipped", "night"])
@@ -90,8 +90,8 @@ def test_an_annotator_sets_outcome_and_tags_and_it_is_audited(episode: Episode) 
 
 @pytest.mark.parametrize("part", ["0", "-3", "x", "9" * 30, ""])
 def test_a_part_that_is_none_is_the_first(episode: Episode, part: str) -> None:
-    browser = Client()
-    browser.force_login(MembershipFactory(collection=episode.collection).user)
-    response = browser.get(f"/episodes/{episode.pk}/", {"part": part})
+    visitor = Client()
+    visitor.force_login(MembershipFactory(collection=episode.collection).user)
+    response = visitor.get(f"/episodes/{episode.pk}/", {"part": part})
     assert response.status_code == 200
     assert response.context["part"] == 1

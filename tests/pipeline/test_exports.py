@@ -169,7 +169,7 @@ class TestLeRobot:
         assert not any("/" in name for name in features)
 
     def test_frames_are_counted_as_the_loader_expects(self, dataset):
-        _, folder, episodes = dataset
+        _, folder, _ = dataset
         frames, info = self.frames(folder), self.info(folder)
         assert frames["index"].tolist() == list(range(13))
         assert frames["episode_index"].tolist() == [0] * 6 + [1] * 4 + [2] * 3
@@ -211,7 +211,11 @@ class TestLeRobot:
         assert rows["dataset_from_index"].tolist() == [0, 6, 10]
         assert rows["dataset_to_index"].tolist() == [6, 10, 13]
         assert rows["length"].tolist() == [6, 4, 3]
-        assert rows["tasks"].map(list).tolist() == [["stack the blocks"], ["pick up the red cube"], ["stack the blocks"]]
+        assert rows["tasks"].map(list).tolist() == [
+            ["stack the blocks"],
+            ["pick up the red cube"],
+            ["stack the blocks"],
+        ]
         assert rows["success"].tolist()[:2] == [True, False]
         key = "videos/observation.images.base"
         assert rows[f"{key}/from_timestamp"].tolist() == [0.0, 1.5, 2.5]
@@ -235,7 +239,7 @@ class TestLeRobot:
         assert feature["info"]["video.fps"] == 4
 
     def test_a_video_frame_is_the_image_that_was_recorded(self, dataset):
-        _, folder, episodes = dataset
+        _, folder, _ = dataset
         with av.open(str(folder / "videos/observation.images.base/chunk-000/file-000.mp4")) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         brightness = [frame.astype(float).mean() for frame in frames]

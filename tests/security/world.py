@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.test import Client
 
 from accounts.choices import SCOPES, Role
-from accounts.models import User
-from collections_app.models import Collection
+from accounts.models import ApiKey, User
+from collections_app.models import Collection, Episode, Membership
 from core.identifiers import uuid7
-from feedback.models import Feedback, FeedbackTask
+from feedback.models import Feedback, FeedbackTask, Review
 from inference.models import InferenceResult
 from pipeline.models import Export, PipelineRun
 from tests.factories import (
@@ -27,6 +28,7 @@ from tests.factories import (
 
 ROLES = {role.value: role for role in Role}
 KEYS = {f"key {scope.value}": scope for scope in SCOPES}
+CHANGEABLE = (ApiKey, Collection, Episode, Export, Feedback, FeedbackTask, Membership, PipelineRun, Review)
 MEMBERS = (*ROLES, *KEYS)
 OUTSIDERS = ("stranger", "stranger's key")
 EVERYBODY = ("nobody", *OUTSIDERS, *MEMBERS, "superuser")
@@ -43,6 +45,13 @@ class World:
     run: PipelineRun
     export: Export
     viewer_membership: int
+
+    # In everything that could be listed: whoever is not to know of it must not meet this word.
+    marker = "kitchen-with-a-secret"
+
+    def state(self) -> list[Any]:
+        """Everything that a caller could want to change."""
+        return [list(model._default_manager.order_by("pk").values()) for model in CHANGEABLE]
 
     @property
     def names(self) -> dict[str, Any]:
@@ -61,17 +70,24 @@ class World:
 
 
 def create_world() -> World:
-    collection = CollectionFactory(slug="kitchen")
-    deployment = DeploymentFactory(collection=collection)
-    result = InferenceResultFactory(collection=collection, policy_version=deployment.policy_version)
+    collection = CollectionFactory(slug=World.marker)
+    deployment = DeploymentFactory(collection=collection, policy_version__name=World.marker)
+    result = InferenceResultFactory(
+        collection=collection,
+        policy_version=deployment.policy_version,
+        instruction=World.marker,
+        images={"base": "raw/none.jpg"},
+    )
     task = FeedbackTaskFactory(inference_result=result)
     return World(
         collection=collection,
         result=result,
         task=task,
         answer=FeedbackFactory(inference_result=result),
-        run=PipelineRun.objects.create(collection=collection),
-        export=Export.objects.create(collection=collection, format="csv", version=1),
+        run=PipelineRun.objects.create(
+            collection=collection, window_start=result.created_at, window_end=result.created_at + timedelta(hours=1)
+        ),
+        export=Export.objects.create(collection=collection, format="csv"),
         viewer_membership=MembershipFactory(collection=collection, role=Role.VIEWER).pk,
     )
 

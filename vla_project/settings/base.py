@@ -115,12 +115,13 @@ def database(url: str) -> dict[str, Any]:
     config["ATOMIC_REQUESTS"] = False
     options = config.setdefault("OPTIONS", {})
     options.setdefault("application_name", "vla")
+    # A connection is tried before it is used: PostgreSQL may have restarted meanwhile.
+    config["CONN_HEALTH_CHECKS"] = True
     if DATABASE_POOL:
         config["CONN_MAX_AGE"] = 0
         options["pool"] = {"min_size": 2, "max_size": env.int("DATABASE_POOL_SIZE", default=12), "timeout": 5}
     else:
         config["CONN_MAX_AGE"] = 60
-        config["CONN_HEALTH_CHECKS"] = True
     return config
 
 
@@ -135,7 +136,7 @@ def redis_database(offset: int) -> str:
     """``REDIS_URL`` moved ``offset`` logical databases up, so that a flush of a cache cannot touch a queue."""
     parts = urlsplit(REDIS_URL)
     base = int(parts.path.strip("/") or 0)
-    return urlunsplit(parts._replace(path=f"/{base + offset}"))
+    return str(urlunsplit(parts._replace(path=f"/{base + offset}")))
 
 
 REDIS_ENGINE_URL = env.str("REDIS_ENGINE_URL", default=redis_database(0))
@@ -192,6 +193,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "resume-stalled-jobs": {"task": "pipeline.tasks.resume_stalled", "schedule": 60.0},
     "apply-retention": {"task": "pipeline.tasks.apply_retention", "schedule": crontab(minute=20, hour=2)},
     "back-up": {"task": "pipeline.tasks.back_up", "schedule": crontab(minute=40, hour=1)},
+    "start-nightly-runs": {"task": "pipeline.tasks.start_nightly_runs", "schedule": crontab(minute=10, hour=3)},
+    "start-runs-for-feedback": {"task": "pipeline.tasks.start_runs_for_feedback", "schedule": 120.0},
     "embed-backlog": {"task": "pipeline.tasks.embed_backlog", "schedule": 5.0},
     "make-feedback-tasks": {"task": "feedback.tasks.make_tasks", "schedule": 10.0},
     "deliver-webhooks": {"task": "feedback.tasks.deliver_due_webhooks", "schedule": 10.0},

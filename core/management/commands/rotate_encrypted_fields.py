@@ -27,9 +27,7 @@ def _rotate(table: str, primary_key: str, column: str) -> int:
     """Move one column to the first key; a row that somebody changes meanwhile has the first key already."""
     quote = connection.ops.quote_name
     select = f"SELECT {quote(primary_key)}, {quote(column)} FROM {quote(table)} WHERE {quote(column)} <> ''"
-    update = (
-        f"UPDATE {quote(table)} SET {quote(column)} = %s WHERE {quote(primary_key)} = %s AND {quote(column)} = %s"
-    )
+    update = f"UPDATE {quote(table)} SET {quote(column)} = %s WHERE {quote(primary_key)} = %s AND {quote(column)} = %s"
     with connection.cursor() as reader, connection.cursor() as writer:
         reader.execute(select)
         count = 0

@@ -59,7 +59,9 @@ class Command(BaseCommand):
             raise CommandError("; ".join(error.detail for error in problem.errors) or problem.detail) from problem
 
     def _unfinished(self, collection: Collection) -> PipelineRun:
-        run = PipelineRun.objects.unfinished().filter(collection=collection).order_by("-created_at").first()
+        run: PipelineRun | None = (
+            PipelineRun.objects.unfinished().filter(collection=collection).order_by("-created_at").first()
+        )
         if run is None:
             raise CommandError("There is no unfinished run.")
         return run

@@ -16,6 +16,12 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RemoveField(model_name='taskrule', name='examined_until'),
+        migrations.AddField(
+            model_name='taskrule',
+            name='examined_until',
+            field=models.DateTimeField(editable=False, help_text='When the last result was recorded that the rule has seen.', null=True),
+        ),
         migrations.CreateModel(
             name='WebhookEndpoint',
             fields=[

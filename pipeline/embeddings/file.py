@@ -1,0 +1,59 @@
+"""A collection's vectors as one Parquet file, for whoever wants to work with them elsewhere."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from collections_app.models import Collection
+from pipeline.choices import ObjectKind
+from pipeline.embeddings.encoders import MODEL_NAME, model_revision
+from pipeline.models import EMBEDDING_DIMENSIONS, Embedding, StoredObject
+from pipeline.storage import catalogue, layout
+
+BATCH = 5_000
+SCHEMA = pa.schema(
+    [
+        ("source_id", pa.string()),
+        ("source_kind", pa.string()),
+        ("inference_result_id", pa.string()),
+        ("occurred_at", pa.timestamp("us", tz="UTC")),
+        ("text", pa.string()),
+        ("embedding", pa.list_(pa.float32(), EMBEDDING_DIMENSIONS)),
+    ],
+    metadata={"model": MODEL_NAME},
+)
+
+
+def write(collection: Collection) -> StoredObject:
+    """Write ``embeddings/collection_<slug>_embeddings.parquet`` anew, in constant memory."""
+    with tempfile.TemporaryDirectory(prefix="embeddings.") as temporary:
+        path = Path(temporary, "embeddings.parquet")
+        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+            for batch in _batches(collection):
+                writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
+        key = layout.embeddings_key(collection.slug)
+        entry = catalogue.store_file(key, path, kind=ObjectKind.EMBEDDINGS, collection=collection)
+    catalogue.verify(entry)
+    return entry
+
+
+def _batches(collection: Collection) -> Iterator[list[dict[str, Any]]]:
+    rows = Embedding.objects.of_model(MODEL_NAME, model_revision()).filter(collection=collection)
+    ordered = iter(rows.order_by("occurred_at", "source_id").values(*SCHEMA.names).iterator(chunk_size=BATCH))
+    while batch := list(islice(ordered, BATCH)):
+        yield [
+            {
+                **row,
+                "source_id": str(row["source_id"]),
+                "inference_result_id": str(row["inference_result_id"]),
+                "embedding": row["embedding"].tolist(),
+            }
+            for row in batch
+        ]

@@ -1,0 +1,105 @@
+"""A headless Chromium on a live server that shares the test's database."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from accounts.choices import Role
+from accounts.models import User
+from collections_app.models import Collection
+from core import object_store
+from feedback.models import FeedbackTask
+from tests.factories import CollectionFactory, EpisodeFactory, FeedbackTaskFactory, InferenceResultFactory
+from tests.factories import MembershipFactory as Member
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def chromium() -> Iterator[Browser]:
+    """One for a module. Meanwhile Playwright keeps an event loop on this thread, which Django must not mind."""
+    installed = Path("/usr/bin/chromium")
+    options: dict[str, Any] = {"executable_path": str(installed)} if installed.exists() else {}
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(args=FLAGS, **options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def collection(transactional_db: None) -> Collection:
+    return CollectionFactory(slug="demo", name="Demo", guidelines="Close the gripper around the cube.")
+
+
+@pytest.fixture
+def tasks(collection: Collection) -> list[FeedbackTask]:
+    """Three steps of one episode with pictures, each with a task."""
+    episode = EpisodeFactory(collection=collection)
+    made = []
+    for step in range(3):
+        result = InferenceResultFactory(collection=collection, episode=episode, robot=episode.robot, step=step)
+        for camera in collection.cameras:
+            picture = io.BytesIO()
+            Image.new("RGB", (96, 96), (40 * step, 120, 180)).save(picture, "JPEG")
+            key = f"raw/2026-11-23/collection_demo/{result.request_id}/{camera}.jpg"
+            object_store.put(key, picture.getvalue())
+            result.images[camera] = key
+        result.save()
+        made.append(FeedbackTaskFactory(inference_result=result, priority=10.0 - step))
+    return made
+
+
+@pytest.fixture
+def annotator(collection: Collection) -> User:
+    return Member(collection=collection, role=Role.ANNOTATOR).user
+
+
+@pytest.fixture
+def reviewer(collection: Collection) -> User:
+    return Member(collection=collection, role=Role.REVIEWER).user
+
+
+SignIn = Callable[..., Page]
+
+
+def session_cookie(user: User, url: str) -> Any:
+    client = Client()
+    client.force_login(user)
+    return {
+        "name": settings.SESSION_COOKIE_NAME,
+        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
+        "url": url,
+    }
+
+
+@pytest.fixture
+def open_page(chromium: Browser, live_server: Any) -> Iterator[SignIn]:
+    """A page of somebody's own browser; a script error or a refused style or script fails the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_as(user: User, path: str = "/feedback/", **options: Any) -> Page:
+        context = chromium.new_context(base_url=live_server.url, **({"reduced_motion": "reduce"} | options))
+        context.add_cookies([session_cookie(user, live_server.url)])
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
+        page.goto(path)
+        return page
+
+    yield open_as
+    for context in contexts:
+        context.close()
+    assert errors == []

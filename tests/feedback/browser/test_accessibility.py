@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from accounts.models import User
+from feedback import services
+from feedback.choices import TaskVerdict
+from feedback.models import FeedbackTask
+from tests.feedback.browser.conftest import SignIn
+from tests.feedback.conftest import chunk
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+# Each theme once and each width once; a page is loaded once and dressed differently.
+LOOKS = ((1440, "light"), (390, "dark"))
+# The new look is drawn, and whatever moved towards it has arrived.
+SETTLED = """
+  new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+    .then(() => Promise.all(document.getAnimations().map((animation) => animation.finished)))
+"""
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+
+
+def test_axe_finds_no_serious_fault_and_nothing_scrolls_sideways(
+    open_page: SignIn, annotator: User, reviewer: User, tasks: list[FeedbackTask]
+) -> None:
+    answer = services.submit_task(
+        task_id=tasks[0].pk, annotator=annotator, verdict=TaskVerdict.CORRECT, actions=chunk(0.1)
+    )
+    held = services.claim_next_task(annotator=annotator)
+    assert held is not None
+    paths = {
+        annotator: ["/feedback/", f"/feedback/{held.pk}/"],
+        reviewer: [
+            f"/feedback/{tasks[2].pk}/",
+            "/feedback/review/",
+            f"/feedback/review/{answer.pk}/",
+            "/feedback/agreement/demo/",
+        ],
+    }
+    for user, mine in paths.items():
+        page = open_page(user, mine[0])
+        for path in mine:
+            page.goto(path)
+            for width, theme in LOOKS:
+                page.set_viewport_size({"width": width, "height": 900})
+                page.emulate_media(color_scheme=theme)
+                page.evaluate(SETTLED)
+                assert serious_faults(page) == [], f"{path} at {width}, {theme}"
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} at {width}"
+
+
+def serious_faults(page: Page) -> list[tuple[str, list[object]]]:
+    found = Axe().run(page, options=RULES).response["violations"]
+    return [
+        (fault["id"], [node["target"] for node in fault["nodes"]][:5])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]

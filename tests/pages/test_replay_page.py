@@ -1,0 +1,120 @@
+"""The replay and the overview's plots in a real browser."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from accounts.choices import Role
+from collections_app.models import Collection
+from inference.models import InferenceResult
+from tests.factories import EpisodeFactory, InferenceResultFactory, MembershipFactory
+from tests.pages.conftest import Visit
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def results(transactional_db: None) -> list[InferenceResult]:
+    """Six steps, the fifth of which was clamped."""
+    episode, start = EpisodeFactory(), timezone.now()
+    return [
+        InferenceResultFactory(
+            collection=episode.collection,
+            robot=episode.robot,
+            episode=episode,
+            step=step,
+            safety_verdict="clamped" if step == 4 else "pass",
+            created_at=start + timedelta(milliseconds=250 * step),
+        )
+        for step in range(6)
+    ]
+
+
+@pytest.fixture
+def collection(results: list[InferenceResult]) -> Collection:
+    return results[0].collection
+
+
+@pytest.fixture
+def replay(visit: Visit, results: list[InferenceResult], collection: Collection) -> Page:
+    member = MembershipFactory(collection=collection, role=Role.ANNOTATOR).user
+    opened = visit(f"/episodes/{results[0].episode_id}/?at={results[1].request_id}", member)
+    expect(opened.locator("#replay")).to_be_visible()
+    return opened
+
+
+def test_it_starts_where_the_link_says(replay: Page) -> None:
+    expect(replay.locator("#position")).to_have_text("2 / 6")
+
+
+def test_arrows_home_and_end_move_and_stop_at_the_ends(replay: Page) -> None:
+    replay.keyboard.press("ArrowRight")
+    expect(replay.locator("#position")).to_have_text("3 / 6")
+    replay.keyboard.press("End")
+    replay.keyboard.press("ArrowRight")
+    expect(replay.locator("#position")).to_have_text("6 / 6")
+    replay.keyboard.press("Home")
+    replay.keyboard.press("ArrowLeft")
+    expect(replay.locator("#position")).to_have_text("1 / 6")
+
+
+def test_n_leads_to_the_next_issue(replay: Page) -> None:
+    replay.keyboard.press("n")
+    expect(replay.locator("#position")).to_have_text("5 / 6")
+    expect(replay.locator("#verdict")).to_have_text("Clamped")
+
+
+def test_it_plays_to_the_end_and_stops(replay: Page) -> None:
+    replay.get_by_role("button", name="Play").click()
+    expect(replay.locator("#position")).to_have_text("6 / 6")
+    expect(replay.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_a_click_into_the_plot_goes_there(replay: Page) -> None:
+    plot = replay.locator("#plot")
+    box = plot.bounding_box()
+    assert box is not None
+    plot.click(position={"x": box["width"] - 30, "y": 40})
+    expect(replay.locator("#position")).to_have_text("6 / 6")
+
+
+def test_every_result_is_also_in_a_table(
+    replay: Page, results: list[InferenceResult]
+) -> None:
+    rows = replay.locator(".replay-table tbody tr")
+    expect(rows).to_have_count(len(results))
+    expect(rows.nth(4)).to_contain_text("Clamped")
+
+
+def test_the_overviews_plots_draw_what_their_tables_say(visit: Visit, collection: Collection) -> None:
+    member = MembershipFactory(collection=collection).user
+    overview = visit(f"/collections/{collection.slug}/", member)
+    figure = overview.locator("figure.chart").first
+    expect(figure.locator("svg rect[data-series=passed]")).to_have_count(1)
+    expect(figure.locator("svg rect[data-series=clamped]")).to_have_count(1)
+    figure.locator(".chart-hover").last.hover()
+    expect(figure.locator(".chart-tip")).to_have_text(re.compile("Passed5Clamped1Rejected0"))
+
+
+def test_the_theme_is_kept_and_the_first_byte_has_it(visit: Visit, collection: Collection) -> None:
+    home = visit("/", MembershipFactory(collection=collection).user)
+    expect(home.locator("html")).not_to_have_attribute("data-theme", re.compile("."))
+    home.get_by_role("button", name="Change between light and dark").click()
+    answer = home.reload()
+    assert answer is not None
+    assert 'data-theme="dark"' in answer.text()
+    assert home.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 16, 18)"
+
+
+def test_times_are_local_and_keep_utc_in_their_title(visit: Visit, results: list[InferenceResult]) -> None:
+    result = results[0]
+    member = MembershipFactory(collection=result.collection).user
+    page = visit(f"/collections/{result.collection.slug}/results/", member)
+    time = page.locator("time[data-time=relative]").last
+    expect(time).to_have_text(re.compile("sec|now|min"))
+    expect(time).to_have_attribute("title", f"{result.created_at:%Y-%m-%d %H:%M:%S} UTC")
