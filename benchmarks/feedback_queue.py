@@ -1,8 +1,9 @@
 """The annotators' queue with a million open tasks: the next task, and the pages.
 
-    python -m benchmarks.feedback_queue [--tasks 1000000] [--annotators 8]
+    python -m benchmarks.feedback_queue [--tasks 1000000] [--annotators 4]
 
-Starts a PostgreSQL and a Redis of its own under ``var/bench/``. Prints a table and writes ``var/bench/feedback_queue.json``.
+Starts a PostgreSQL and a Redis of its own under ``var/bench/``. Prints a table and writes it to
+``var/bench/feedback_queue.json``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +47,7 @@ FROM inference_results
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
-    parser.add_argument("--annotators", type=int, default=8)
+    parser.add_argument("--annotators", type=int, default=4)
     options = parser.parse_args()
     root = Path("var/bench").resolve()
     root.mkdir(parents=True, exist_ok=True)
@@ -111,13 +113,13 @@ def measure(tasks: int, annotators: int) -> dict[str, Any]:
         "task page": task_page[1:],
         "queue page": queue_page[1:],
     }
-    print(f"{open_tasks:,} open tasks, {annotators} annotators at once\n")
-    print(f"{'':26}{'p50 ms':>10}{'p95 ms':>10}{'target':>10}")
+    say(f"{open_tasks:,} open tasks, {annotators} annotators at once\n")
+    say(f"{'':26}{'p50 ms':>10}{'p95 ms':>10}{'target':>10}")
     figures = {}
     for name, values in samples.items():
         p50, p95 = statistics.median(values), statistics.quantiles(values, n=20)[-1]
         figures[name] = {"p50_ms": round(p50, 2), "p95_ms": round(p95, 2), "target_ms": TARGETS_MS[name]}
-        print(f"{name:26}{p50:>10.1f}{p95:>10.1f}{TARGETS_MS[name]:>10.0f}")
+        say(f"{name:26}{p50:>10.1f}{p95:>10.1f}{TARGETS_MS[name]:>10.0f}")
     return {"open_tasks": open_tasks, "annotators": annotators, **figures}
 
 
@@ -171,6 +173,10 @@ def finish(annotator: Any) -> None:
     held = feedback.claim_next_task(annotator=annotator)
     assert held is not None
     feedback.submit_task(task_id=held.pk, annotator=annotator, verdict=TaskVerdict.ACCEPT)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
 
 
 def timed(work: Callable[[], Any]) -> float:

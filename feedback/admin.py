@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.choices import Permission
+from accounts.models import User
 from collections_app.restricted_admin import RestrictedAdmin
 from core.admin_badges import state_badge
 from core.problems import Problem
@@ -20,9 +21,14 @@ from feedback import services
 from feedback.choices import ReviewVerdict, TaskState
 from feedback.forms import TaskRuleForm
 from feedback.models import Feedback, FeedbackTask, GoldAnswer, Review, TaskRule, TaskSkip
+from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet
 from feedback.webhooks.admin import WebhookDeliveryAdmin, WebhookEndpointAdmin
 
 __all__ = ["WebhookDeliveryAdmin", "WebhookEndpointAdmin"]
+
+
+def _user(request: HttpRequest) -> User:
+    return cast(User, request.user)
 
 
 class RecordAdmin(RestrictedAdmin):
@@ -52,14 +58,14 @@ class TaskRuleAdmin(RestrictedAdmin):
 
     def save_model(self, request: HttpRequest, obj: TaskRule, form: Any, change: bool) -> None:
         given = {"collection": obj.collection, "reason": obj.reason} | form.cleaned_data
-        obj.__dict__.update(services.set_task_rule(**given, actor=request.user).__dict__)
+        obj.__dict__.update(services.set_task_rule(**given, actor=_user(request)).__dict__)
 
     def delete_model(self, request: HttpRequest, obj: TaskRule) -> None:
-        services.remove_task_rule(rule=obj, actor=request.user)
+        services.remove_task_rule(rule=obj, actor=_user(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[TaskRule]) -> None:
         for rule in queryset:
-            services.remove_task_rule(rule=rule, actor=request.user)
+            services.remove_task_rule(rule=rule, actor=_user(request))
 
 
 class TaskSkipInline(admin.TabularInline):
@@ -90,7 +96,7 @@ class FeedbackTaskAdmin(RecordAdmin):
         return state_badge(task.state, task.get_state_display())
 
     @admin.action(description=gettext_lazy("Put skipped and held tasks back into the queue"), permissions=["change"])
-    def reopen(self, request: HttpRequest, queryset: QuerySet[FeedbackTask]) -> HttpResponse | None:
+    def reopen(self, request: HttpRequest, queryset: FeedbackTaskQuerySet) -> HttpResponse | None:
         tasks = queryset.restrict(request.user, Permission.COLLECTION_MANAGE)
         affected = tasks.filter(state__in=(TaskState.SKIPPED, TaskState.ASSIGNED))
         if "confirmed" not in request.POST:
@@ -127,15 +133,15 @@ class FeedbackAdmin(RecordAdmin):
         return state_badge(answer.review_state, answer.get_review_state_display())
 
     @admin.action(description=gettext_lazy("Accept"), permissions=["change"])
-    def accept(self, request: HttpRequest, queryset: QuerySet[Feedback]) -> HttpResponse | None:
-        affected = queryset.reviewable_by(request.user)
+    def accept(self, request: HttpRequest, queryset: FeedbackQuerySet) -> HttpResponse | None:
+        affected = queryset.reviewable_by(_user(request))
         if "confirmed" not in request.POST:
             return preview(self, request, affected, action="accept", title=_("Accept these answers?"))
         self._each(
             request,
             affected,
             lambda answer: services.review_feedback(
-                feedback_id=answer.pk, reviewer=request.user, verdict=ReviewVerdict.ACCEPTED
+                feedback_id=answer.pk, reviewer=_user(request), verdict=ReviewVerdict.ACCEPTED
             ),
         )
         return None
@@ -144,7 +150,7 @@ class FeedbackAdmin(RecordAdmin):
     def make_known(self, request: HttpRequest, queryset: QuerySet[Feedback]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
             return preview(self, request, queryset, action="make_known", title=_("Measure annotators by these?"))
-        self._each(request, queryset, lambda answer: services.make_gold(feedback_id=answer.pk, reviewer=request.user))
+        self._each(request, queryset, lambda answer: services.make_gold(feedback_id=answer.pk, reviewer=_user(request)))
         return None
 
     def _each(self, request: HttpRequest, answers: QuerySet[Feedback], change: Any) -> None:
@@ -188,7 +194,7 @@ class GoldAnswerAdmin(RecordAdmin):
     @admin.action(description=gettext_lazy("Ask no longer"), permissions=["change"])
     def switch_off(self, request: HttpRequest, queryset: QuerySet[GoldAnswer]) -> None:
         for gold in queryset.filter(enabled=True):
-            services.switch_off_gold(gold=gold, actor=request.user)
+            services.switch_off_gold(gold=gold, actor=_user(request))
 
 
 def preview(

@@ -98,7 +98,8 @@ def of_collection(collection: Collection) -> Agreement:
     apart = [
         (first, second, distance_by_dimension(first.human_correction, second.human_correction, dimensions))
         for group in groups
-        for first, second in combinations([answer for answer in group if answer.human_correction], 2)
+        for first, second in combinations(group, 2)
+        if first.human_correction and second.human_correction
         if first.annotator_id != second.annotator_id and _same_shape(first.human_correction, second.human_correction)
     ]
     means = [

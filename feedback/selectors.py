@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
 
 from django.db.models import Avg, Count, Q, QuerySet
 from django.db.models.functions import TruncDate
@@ -19,6 +18,7 @@ from collections_app.selectors import permissions_on
 from core.problems import Problem, forbidden, not_found
 from feedback.choices import TaskState
 from feedback.models import Draft, Feedback, FeedbackTask
+from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet
 from inference.models import InferenceResult
 from inference.selectors import recorded_result
 
@@ -37,7 +37,7 @@ def result_to_answer(principal: Principal, request_id: uuid.UUID) -> InferenceRe
         raise
 
 
-def feedback() -> QuerySet[Feedback]:
+def feedback() -> FeedbackQuerySet:
     """Every answer with what its representation names; narrow it with ``restrict``."""
     return Feedback.objects.select_related("collection", "inference_result", "annotator", "api_key")
 
@@ -185,8 +185,11 @@ def other_answers(answer: Feedback) -> QuerySet[Feedback]:
     return same.select_related("annotator", "api_key").order_by("created_at")
 
 
-def _listed(tasks: QuerySet[FeedbackTask]) -> Any:
-    return tasks.select_related("collection", "inference_result__robot", "inference_result__episode", "assignee")
+def _listed(tasks: FeedbackTaskQuerySet) -> FeedbackTaskQuerySet:
+    """With what a list names, without the chunks and states of the results."""
+    heavy = ("input_state", "output_actions", "proposed_actions", "images", "safety_violations")
+    listed = tasks.select_related("collection", "inference_result__robot")
+    return listed.defer(*(f"inference_result__{name}" for name in heavy))
 
 
 def _with_result(answers: QuerySet[Feedback]) -> QuerySet[Feedback]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -25,6 +25,7 @@ from inference import services
 from inference.choices import VersionState
 from inference.forms import DeploymentForm, PolicyVersionForm
 from inference.models import Deployment, InferenceResult, PolicyVersion
+from inference.querysets import PolicyVersionQuerySet
 from inference.selectors import image_urls
 
 
@@ -45,7 +46,8 @@ class PolicyVersionAdmin(ModelAdmin):
     readonly_fields = ("state_shown", "state_detail", "info", "created_at", "retired_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyVersion]:
-        return super().get_queryset(request).restrict(request.user).prefetch_related("deployments__collection")
+        versions = cast(PolicyVersionQuerySet, super().get_queryset(request))
+        return versions.restrict(request.user).prefetch_related("deployments__collection")
 
     def get_fieldsets(self, request: HttpRequest, obj: PolicyVersion | None = None) -> Any:
         return super().get_fieldsets(request, obj)[: None if obj else 1]

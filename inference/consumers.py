@@ -26,7 +26,7 @@ from core.asgi import header
 from core.problems import Problem
 from inference.engine.gateway import gateway
 from inference.live import HelloMessage
-from inference.live_hub import CREDIT, Mailbox, live_hub
+from inference.live_hub import CREDIT, STALLED_SECONDS, Mailbox, live_hub
 from inference.robot_api import openpi, openpi_msgpack
 from inference.robot_api.asking import ask
 from inference.robot_api.caller import authenticate, permitted_collection
@@ -39,6 +39,8 @@ NO_SUCH_COLLECTION = 4404
 STALLED = 1013
 MESSAGE_TOO_BIG = 1009
 _RECHECK_SECONDS = 2.0
+# So much may lie in the server's memory for one viewer; the kernel's socket buffer comes on top.
+_HELD_BYTES = 64 * 1024
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -85,16 +87,28 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def _send_all(self, mailbox: Mailbox) -> None:
         checked = time.monotonic()
         while True:
-            for message in await mailbox.get(timeout=_RECHECK_SECONDS):
-                await self.send(message.decode())
-            if mailbox.stalled:
+            if not await self._drained() or mailbox.stalled:
                 await self.close(STALLED)
                 return
+            for message in await mailbox.get(timeout=_RECHECK_SECONDS):
+                await self.send(message.decode())
             if time.monotonic() - checked > _RECHECK_SECONDS:
                 checked = time.monotonic()
                 if not await _may_still_watch(self.principal, self.collection_id):
                     await self.close(NOT_ALLOWED)
                     return
+
+    async def _drained(self) -> bool:
+        """Whether the server holds little for this viewer; waits for it, and gives up on one that never reads."""
+        unsent_bytes = self.scope.get("extensions", {}).get("vla.unsent_bytes")
+        if unsent_bytes is None:
+            return True
+        since = time.monotonic()
+        while unsent_bytes() > _HELD_BYTES:
+            if time.monotonic() - since > STALLED_SECONDS:
+                return False
+            await asyncio.sleep(0.02)
+        return True
 
     def _bearer_subprotocol(self) -> str | None:
         for offered in self.scope.get("subprotocols", []):

@@ -1,8 +1,8 @@
 """One process's fan-out of live events: one subscription a collection, however many viewers.
 
-Each viewer has a bounded mailbox with credits. A server cannot see how fast a browser reads (daphne buffers without
-bound), so the viewer says how many results it has taken; with its credit spent, the newest result of each robot
-replaces the older one and what was left out is counted. A viewer that takes nothing for long is closed.
+Each viewer has a bounded mailbox: while he may not be sent to, the newest result of each robot replaces the older one,
+and what was left out is counted. He may be sent to while the server holds little for him (``vla_project.server`` tells)
+and, once he has begun to acknowledge, while he has credit; a viewer that takes nothing for long is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Mailbox:
     """What one viewer has yet to be sent. ``get`` is awaited by one consumer; ``put`` and ``credit`` never wait."""
 
     def __init__(self) -> None:
-        self.credit = CREDIT
+        self.credit: int | None = None  # without bound until the viewer first acknowledges
         self.dropped = 0
         self._waiting: OrderedDict[object, bytes] = OrderedDict()
         self._changed = asyncio.Event()
@@ -48,33 +48,38 @@ class Mailbox:
 
     def acknowledge(self, count: int) -> None:
         """The viewer has taken ``count`` more messages."""
-        self.credit = min(CREDIT, self.credit + max(0, count))
+        self.credit = CREDIT if self.credit is None else min(CREDIT, self.credit + max(0, count))
         self._last_credit = time.monotonic()
         self._changed.set()
 
     @property
+    def has_credit(self) -> bool:
+        return self.credit is None or self.credit > 0
+
+    @property
     def stalled(self) -> bool:
         """Whether the viewer owes an acknowledgement for too long."""
-        return self.credit <= 0 and time.monotonic() - self._last_credit > STALLED_SECONDS
+        return not self.has_credit and time.monotonic() - self._last_credit > STALLED_SECONDS
 
     async def get(self, timeout: float) -> list[bytes]:
         """The next messages that the credit allows, at most; empty after ``timeout`` seconds."""
-        if not (self._waiting and self.credit > 0):
+        if not (self._waiting and self.has_credit):
             self._changed.clear()
             try:
                 async with asyncio.timeout(timeout):
                     await self._changed.wait()
             except TimeoutError:
                 return []
-            if not (self._waiting and self.credit > 0):
+            if not (self._waiting and self.has_credit):
                 return []
         messages = []
         if self.dropped:
             messages.append(orjson.dumps({"type": "lagging", "dropped": self.dropped}))
             self.dropped = 0
-        while self._waiting and self.credit > 0:
+        while self._waiting and self.has_credit:
             messages.append(self._waiting.popitem(last=False)[1])
-            self.credit -= 1
+            if self.credit is not None:
+                self.credit -= 1
         return messages
 
 

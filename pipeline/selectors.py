@@ -19,6 +19,7 @@ from core import object_store
 from core.problems import forbidden, not_found
 from pipeline.models import Export, PipelineRun
 
+
 class Percentile(Func):
     """``percentile_cont`` of an expression."""
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
 from core.health import check_all
 from vla_project.pages.attention import attention_of
 from vla_project.pages.selectors import collection_cards
+from vla_project.pages.visitor import visitor_of
 
 SHOWN_COLLECTIONS = 3
 
@@ -21,11 +23,11 @@ class OperationsSite(AdminSite):
     index_title = _("Administration")
     enable_nav_sidebar = False
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The state of every dependency, what needs somebody, the busiest collections, and the tables."""
         dashboard = {
             "health": check_all(),
-            "attention": attention_of(request.user)[:5],
+            "attention": attention_of(visitor_of(request))[:5],
             "cards": collection_cards(request.user, limit=SHOWN_COLLECTIONS),
         }
         return super().index(request, {**dashboard, **(extra_context or {})})

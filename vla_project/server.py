@@ -1,12 +1,15 @@
-"""The web process: daphne with a bound on what a request may make it hold.
+"""The web process: daphne with bounds on what it may be made to hold, in both directions.
 
 Daphne takes in a whole body before the application may refuse it, so the bound is kept where bytes arrive: a request
-that announces or sends more is answered 413 and cut off.
+that announces or sends more is answered 413 and cut off. And daphne buffers what a socket does not take without telling
+the application, so a WebSocket's scope gets the extension ``vla.unsent_bytes``: a function that says how much that is.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
+from typing import Any
 
 os.environ.setdefault("DATABASE_POOL", "1")
 
@@ -55,8 +58,16 @@ def main() -> None:
             )
             self.channel.loseConnection()
 
+    class ObservedServer(Server):  # type: ignore[misc]
+        """Tells a WebSocket's application how many bytes the transport still holds."""
+
+        def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+            if scope["type"] == "websocket":
+                scope.setdefault("extensions", {})["vla.unsent_bytes"] = partial(_unsent_bytes, protocol)
+            return super().create_application(protocol, scope)
+
     http_protocol.WebRequest = BoundedRequest  # the name by which daphne's factory finds it
-    Server(
+    ObservedServer(
         application=application,
         endpoints=build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
         signal_handlers=True,
@@ -69,6 +80,12 @@ def main() -> None:
         server_name="vla",
         verbosity=0,
     ).run()
+
+
+def _unsent_bytes(protocol: Any) -> int:
+    """What Twisted's transport has taken and not yet given to the kernel."""
+    transport = protocol.transport
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
 if __name__ == "__main__":

@@ -44,8 +44,7 @@ def _analyzer() -> Any:
     from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
     # The recogniser of e-mail addresses asks tldextract, which would otherwise fetch the public suffix list.
-    tldextract.extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-    tldextract.tldextract.TLD_EXTRACTOR = tldextract.extract
+    tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
     engine = NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
     registry = RecognizerRegistry(supported_languages=["en"])
     registry.load_predefined_recognizers(languages=["en"], nlp_engine=engine)

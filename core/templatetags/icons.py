@@ -10,7 +10,7 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str, css_class: str = "") -> SafeString:
-    """One symbol of ``static/icons.svg``. Decorative: the word beside it, or the control's label, says what it means."""
+    """One symbol of ``static/icons.svg``. Decorative: the word beside it or the control's label says what it means."""
     return format_html(
         '<svg class="icon{}" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
         f" {css_class}" if css_class else "",

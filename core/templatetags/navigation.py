@@ -10,7 +10,7 @@ register = template.Library()
 
 @register.inclusion_tag("components/nav_link.html", takes_context=True)
 def nav_link(context: dict[str, Any], view_name: str, icon: str, label: Any, *also_under: str) -> dict[str, Any]:
-    """A link of the main navigation, current on its page, on those below it, and on paths that start as ``also_under``."""
+    """A link of the main navigation, current on its page, on those below it, and below the paths ``also_under``."""
     url = reverse(view_name)
     path = context["request"].path
     current = path == url or any(path.startswith(prefix) for prefix in (*also_under, url) if prefix != "/")

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from pipeline.stages.base import one_array
 
 # What Excel, LibreOffice and Google Sheets begin a formula with (OWASP, "CSV Injection").
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 
 
 class CsvWriter:
-    """Writes Arrow tables as RFC 4180 CSV: lists and maps as JSON, times as RFC 3339, null as nothing."""
+    """Writes Arrow tables as CSV: lists and maps as JSON, times as RFC 3339, null as nothing."""
 
-    def __init__(self, target: TextIO, columns: Sequence[str]) -> None:
+    def __init__(self, target: BinaryIO, columns: Sequence[str]) -> None:
         self._columns = columns
-        self._writer = csv.writer(target, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
-        self._writer.writerow(columns)
+        self._target = target
+        target.write(",".join(columns).encode() + b"\n")
 
     def write(self, table: pa.Table) -> None:
-        values = [table.column(name).to_pylist(maps_as_pydicts="strict") for name in self._columns]
-        self._writer.writerows([cell(value) for value in row] for row in zip(*values, strict=True))
+        cells = pa.table({name: cells_of(table.column(name)) for name in self._columns})
+        options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
+        pa_csv.write_csv(cells, self._target, options)
 
 
-def cell(value: Any) -> Any:
-    """``value`` as it stands in a cell; a text that begins like a formula gets an apostrophe in front."""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
-    if isinstance(value, (list, dict)):
-        return orjson.dumps(value).decode()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value
+def cells_of(column: pa.ChunkedArray) -> pa.Array:
+    """A column as it stands in cells; a text that begins like a formula gets an apostrophe in front."""
+    array = one_array(column)
+    kind = array.type
+    if pa.types.is_string(kind):
+        return pc.if_else(pc.match_substring_regex(array, _FORMULA), pc.binary_join_element_wise("'", array, ""), array)
+    if pa.types.is_timestamp(kind):
+        return pc.strftime(array, format="%Y-%m-%dT%H:%M:%SZ")
+    if pa.types.is_list(kind) and _is_numbers(kind):
+        return _number_lists(array)
+    if pa.types.is_nested(kind):
+        values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
+        return pa.array([None if value is None else orjson.dumps(value).decode() for value in values], pa.string())
+    return array
+
+
+def _is_numbers(kind: pa.DataType) -> bool:
+    return _is_numbers(kind.value_type) if pa.types.is_list(kind) else pa.types.is_floating(kind)
+
+
+def _number_lists(array: pa.Array) -> pa.Array:
+    """Lists of numbers, or of such lists, as JSON; all of it in Arrow, because chunks are most of a record."""
+    inner = pc.list_flatten(array)
+    texts = _number_lists(inner) if pa.types.is_list(inner.type) else pc.cast(inner, pa.string())
+    lengths = pc.fill_null(pc.list_value_length(array), 0)
+    ends = pc.cumulative_sum(lengths)
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, texts), ",")
+    wrapped = pc.binary_join_element_wise("[", joined, "]", "")
+    return pc.if_else(array.is_valid(), wrapped, pa.nulls(len(array), pa.string()))

@@ -34,7 +34,7 @@ class CsvFormat:
     """``data.csv``, safe to open in a spreadsheet."""
 
     def __init__(self, folder: Path, spec: RecordSpec, images: Any) -> None:
-        self._file = (folder / "data.csv").open("w", encoding="utf-8", newline="")
+        self._file = (folder / "data.csv").open("wb")
         self._writer = CsvWriter(self._file, EXPORT_SCHEMA.names)
         self._rows = 0
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +20,7 @@ from pipeline.models import PipelineRun, StoredObject
 from pipeline.runs import parquet
 from pipeline.runs.planning import REFERENCE_NAME
 from pipeline.runs.statistics import RunningStatistics
-from pipeline.stages.base import RecordSpec, matrices, vectors
+from pipeline.stages.base import Chunks, RecordSpec, vectors
 from pipeline.storage import catalogue, layout
 
 MANIFEST_NAME = "manifest.json"
@@ -35,7 +34,7 @@ def publish(run: PipelineRun) -> StoredObject:
     summary = _Summary(RecordSpec.of(run.collection, as_of=run.created_at))
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, "validated_data.csv")
-        with path.open("w", encoding="utf-8", newline="") as target:
+        with path.open("wb") as target:
             writer = CsvWriter(target, parquet.PROCESSED_SCHEMA.names)
             for shard in shards:
                 for table in parquet.batches(folder + shard.file["path"]):
@@ -93,9 +92,8 @@ class _Summary:
     def add(self, table: pa.Table) -> None:
         if not table.num_rows:
             return
-        self._states.add(np.array(vectors(table.column("state"))))
-        sent = [chunk for chunk in matrices(table.column("actions"), len(self.spec.action_names)) if chunk is not None]
-        self._actions.add(np.concatenate(sent) if sent else np.empty((0, len(self.spec.action_names))))
+        self._states.add(vectors(table.column("state"), len(self.spec.state_names)))
+        self._actions.add(Chunks.of(table.column("actions"), len(self.spec.action_names)).rows)
         names = zip(table.column("policy_name").to_pylist(), table.column("policy_version").to_pylist(), strict=True)
         self._versions.update(f"{name}@{version}" for name, version in names)
         self._annotators.update(who for who in table.column("corrected_by").to_pylist() if who)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import FloatArray, RecordSpec, StageOutput, matrices, vectors
+from pipeline.stages.base import Chunks, FloatArray, RecordSpec, StageOutput, vectors
 
 # 1 / Φ⁻¹(3/4): makes the median absolute deviation a standard deviation of normal data (Rousseeuw and Croux, 1993).
 MAD_TO_SIGMA = 1.4826
@@ -71,17 +71,16 @@ def feature_matrix(table: pa.Table, spec: RecordSpec) -> FloatArray:
 
     A record without actions (rejected) counts as still.
     """
-    dimensions = len(spec.action_names)
-    chunks = matrices(table.column("actions"), dimensions)
-    still = np.zeros(dimensions)
-    means = [c.mean(axis=0) if c is not None and len(c) else still for c in chunks]
-    changes = [np.abs(np.diff(c, axis=0)).max(axis=0) if c is not None and len(c) > 1 else still for c in chunks]
+    chunks = Chunks.of(table.column("actions"), len(spec.action_names))
+    steps = np.maximum(chunks.lengths, 1)[:, None]
+    changes = np.abs(np.diff(chunks.rows, axis=0, prepend=chunks.rows[:1]))
+    changes[chunks.offsets[:-1][chunks.lengths > 0]] = 0.0  # into a chunk's first step there is no change
     milliseconds = np.stack([table.column(name).to_numpy() for name in ("total_ms", "inference_ms")], axis=1)
     return np.hstack(
         [
-            np.array(vectors(table.column("state"))).reshape(table.num_rows, len(spec.state_names)),
-            np.array(means).reshape(table.num_rows, dimensions),
-            np.array(changes).reshape(table.num_rows, dimensions),
+            vectors(table.column("state"), len(spec.state_names)),
+            chunks.reduce(np.add, chunks.rows) / steps,
+            chunks.reduce(np.maximum, changes),
             np.log1p(np.maximum(milliseconds, 0.0)),
         ]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from collections_app.models import Collection
 from pipeline.choices import Stage as StageName
@@ -90,52 +91,51 @@ def episode_spans(table: pa.Table) -> Iterator[slice]:
             yield slice(positions[0], positions[-1] + 1)
 
 
-def list_column(arrays: Iterable[FloatArray | None]) -> pa.Array:
-    """Vectors, each ``float64 [n]`` or None, as ``list<double>``."""
-    values = list(arrays)
-    lengths = np.array([0 if v is None else len(v) for v in values], dtype=np.int64)
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    flat = np.concatenate([v for v in values if v is not None and len(v)] or [np.empty(0)])
-    missing = np.array([v is None for v in values], dtype=bool)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.array(flat, pa.float64()), mask=pa.array(missing, pa.bool_())
-    )
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """A column of chunks as one block: ``rows`` is ``float64 [all steps][dimensions]``, and record ``i`` has the rows
+    from ``offsets[i]`` to before ``offsets[i + 1]``; a record without a chunk has none."""
+
+    rows: FloatArray
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray | pa.Array, dimensions: int) -> Chunks:
+        """The chunks of a ``list<list<double>>`` whose inner lists all have ``dimensions`` values."""
+        array = one_array(column)
+        rows = pc.list_flatten(pc.list_flatten(array)).to_numpy(zero_copy_only=False)
+        return cls(rows.reshape(-1, dimensions), lengths_to_offsets(array))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def owners(self) -> npt.NDArray[np.int64]:
+        """The record that each row belongs to."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def reduce(self, function: np.ufunc, values: FloatArray) -> FloatArray:
+        """``function`` over each record's part of ``values``, ``[all steps][n]``; zero for a record without rows."""
+        reduced = np.zeros((len(self.lengths), values.shape[1]))
+        some = self.lengths > 0
+        if some.any():
+            reduced[some] = function.reduceat(values, self.offsets[:-1][some], axis=0)
+        return reduced
 
 
-def matrix_column(arrays: Iterable[FloatArray | None]) -> pa.Array:
-    """Chunks, each ``float64 [steps][dimensions]`` or None, as ``list<list<double>>``."""
-    values = list(arrays)
-    rows = [row for v in values if v is not None for row in v]
-    lengths = np.array([0 if v is None else len(v) for v in values], dtype=np.int64)
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    missing = np.array([v is None for v in values], dtype=bool)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), list_column(rows), mask=pa.array(missing, pa.bool_())
-    )
+def vectors(column: pa.ChunkedArray | pa.Array, size: int) -> FloatArray:
+    """A ``list<double>`` without nulls, all of ``size``, as ``float64 [records][size]``."""
+    return np.asarray(pc.list_flatten(one_array(column)).to_numpy(zero_copy_only=False)).reshape(-1, size)
 
 
-def vectors(column: pa.ChunkedArray) -> list[FloatArray | None]:
-    """The inverse of ``list_column``."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
-    flat = array.values.to_numpy(zero_copy_only=False)
-    offsets = array.offsets.to_numpy()
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
-    return [flat[offsets[i] : offsets[i + 1]] if valid[i] else None for i in range(len(array))]
+def one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column in one piece."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def matrices(column: pa.ChunkedArray, dimensions: int) -> list[FloatArray | None]:
-    """The inverse of ``matrix_column``: ``float64 [steps][dimensions]`` or None per record."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
-    inner = array.values
-    flat = inner.values.to_numpy(zero_copy_only=False)
-    inner_offsets = inner.offsets.to_numpy()
-    offsets = array.offsets.to_numpy()
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
-    return [
-        flat[inner_offsets[offsets[i]] : inner_offsets[offsets[i + 1]]].reshape(-1, dimensions) if valid[i] else None
-        for i in range(len(array))
-    ]
+def lengths_to_offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
+    """Where each list begins and ends in ``list_flatten``; a null list is empty."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))

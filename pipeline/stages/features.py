@@ -30,7 +30,7 @@ class AddFeatures:
 
     def __call__(self, table: pa.Table) -> StageOutput:
         count = table.num_rows
-        states = np.array(vectors(table.column("state"))).reshape(count, len(self.spec.state_names))
+        states = vectors(table.column("state"), len(self.spec.state_names))
         corrected = table.column("corrected_actions").is_valid().to_numpy()
         intervened = table.column("intervention").to_numpy(zero_copy_only=False).astype(bool)
         seconds = table.column("created_at").cast(pa.int64()).to_numpy() / 1e6

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import (
-    FloatArray,
-    RecordSpec,
-    Rejection,
-    StageOutput,
-    episode_spans,
-    list_column,
-    matrix_column,
-)
+from pipeline.stages.base import Chunks, RecordSpec, Rejection, StageOutput, episode_spans
 
 # How far beyond a limit a sent action may lie: float32 policies round.
 LIMIT_TOLERANCE = 1e-4
 # A pause between two records of an episode beyond this many times the episode's usual one is a gap.
 GAP_FACTOR = 5.0
+
+_VECTOR = pa.list_(pa.float64())
+_CHUNK = pa.list_(_VECTOR)
+_JSON_COLUMNS = ("state_json", "actions_json", "proposed_json", "corrected_json", "images")
+
+Flags = npt.NDArray[np.bool_]
+Reasons = dict[int, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +43,27 @@ class Validate:
     name = StageName.VALIDATE
 
     def __call__(self, table: pa.Table) -> StageOutput:
-        records = _Records(table, self.spec)
-        rejected = records.rejections()
+        dimensions = len(self.spec.action_names)
+        state = _Column.read(table, "state_json", _VECTOR, _is_vector)
+        actions, proposed, corrected = (
+            _Column.read(table, name, _CHUNK, lambda value: _is_chunk(value, dimensions))
+            for name in ("actions_json", "proposed_json", "corrected_json")
+        )
+        images = _parse(table, "images")
+        rejected = self._rejections(table, state, actions, proposed, corrected, images)
         keep = [index for index in range(table.num_rows) if index not in rejected]
         kept = table.take(pa.array(keep, pa.int64()))
-        remarks = records.remarks(kept, keep)
-        for column in ("state_json", "actions_json", "proposed_json", "corrected_json", "images"):
-            kept = kept.drop_columns(column)
-        kept = kept.append_column("state", list_column(records.states[i] for i in keep))
-        for column, chunks in (
-            ("actions", records.actions),
-            ("proposed_actions", records.proposed),
-            ("corrected_actions", records.corrected),
+        remarks = self._remarks(kept, [images[index] for index in keep])
+        kept = kept.drop_columns(list(_JSON_COLUMNS))
+        for name, column in (
+            ("state", state),
+            ("actions", actions),
+            ("proposed_actions", proposed),
+            ("corrected_actions", corrected),
         ):
-            kept = kept.append_column(column, matrix_column(chunks[i] for i in keep))
-        images = [list(records.images[i].items()) for i in keep]
-        kept = kept.append_column("images", pa.array(images, pa.map_(pa.string(), pa.string())))
+            kept = kept.append_column(name, column.values.take(pa.array(keep, pa.int64())))
+        pairs = [list(images[index].items()) for index in keep]
+        kept = kept.append_column("images", pa.array(pairs, pa.map_(pa.string(), pa.string())))
         kept = kept.append_column("quality", pa.array(remarks, pa.list_(pa.string())))
         ids = table.column("id").to_pylist()
         return StageOutput(
@@ -66,87 +72,59 @@ class Validate:
             dict(Counter(remark for found in remarks for remark in found)),
         )
 
-
-class _Records:
-    """The parsed columns of a table, a position per record."""
-
-    def __init__(self, table: pa.Table, spec: RecordSpec) -> None:
-        self._table = table
-        self._spec = spec
-        dimensions = len(spec.action_names)
-        self.states = [_vector(value) for value in _parse(table, "state_json")]
-        self.actions = [_chunk(value, dimensions) for value in _parse(table, "actions_json")]
-        self._raw_proposed = _parse(table, "proposed_json")
-        self.proposed = [_chunk(value, dimensions) for value in self._raw_proposed]
-        self._raw_corrected = _parse(table, "corrected_json")
-        self.corrected = [_chunk(value, dimensions) for value in self._raw_corrected]
-        self._raw_images = _parse(table, "images")
-        self.images: list[Mapping[str, str]] = [value if isinstance(value, dict) else {} for value in self._raw_images]
-
-    def rejections(self) -> dict[int, tuple[str, str]]:
-        """The first reason, by position."""
-        found: dict[int, tuple[str, str]] = {}
-        previous: tuple[Any, Any] | None = None
-        created = self._table.column("created_at").to_pylist()
-        episodes = self._table.column("episode_id").to_pylist()
-        steps = self._table.column("step").to_pylist()
-        verdicts = self._table.column("verdict").to_pylist()
-        for index in range(self._table.num_rows):
-            problem = self._problem(index, verdicts[index])
-            if problem is None and created[index] > self._spec.as_of:
-                problem = ("timestamp_in_future", created[index].isoformat())
-            if episodes[index] is not None and steps[index] is not None:
-                if problem is None and (episodes[index], steps[index]) == previous:
-                    problem = ("duplicate_step", f"step {steps[index]} of its episode is there twice")
-                previous = (episodes[index], steps[index])
-            if problem is not None:
-                found[index] = problem
+    def _rejections(
+        self,
+        table: pa.Table,
+        state: _Column,
+        actions: _Column,
+        proposed: _Column,
+        corrected: _Column,
+        images: Sequence[Any],
+    ) -> Reasons:
+        """The first reason why, by position."""
+        found: Reasons = {}
+        verdicts = np.array(table.column("verdict").to_pylist(), dtype=object)
+        steps = len(self.spec.action_names)
+        _refuse(found, state.malformed, "state_malformed", "the state is not a list of finite numbers")
+        lengths = pc.fill_null(pc.list_value_length(state.values), 0).to_numpy(zero_copy_only=False)
+        for index in np.flatnonzero(lengths != len(self.spec.state_names)):
+            expected = f"{lengths[index]} values, {len(self.spec.state_names)} expected"
+            found.setdefault(int(index), ("state_length", expected))
+        missing = actions.malformed | ~actions.given
+        _refuse(found, missing, "actions_malformed", f"the actions are not rows of {steps} finite numbers")
+        none_sent = actions.empty & (verdicts != "rejected")
+        _refuse(found, none_sent, "actions_empty", "no actions, though the chunk was not rejected")
+        _refuse(found, proposed.malformed, "proposed_malformed", "the proposed actions are not a chunk")
+        broken = corrected.malformed | (corrected.given & corrected.empty)
+        _refuse(found, broken, "correction_malformed", "the correction is not a chunk")
+        self._refuse_beyond_limits(found, corrected, corrected.given, "correction_beyond_limits")
+        self._refuse_beyond_limits(found, actions, verdicts == "clamped", "actions_beyond_limits")
+        for index, keys in enumerate(images):
+            if not isinstance(keys, dict):
+                found.setdefault(index, ("images_malformed", "the images are not a map of cameras"))
+            elif keys and not set(keys) <= set(self.spec.cameras):
+                found.setdefault(index, ("unknown_camera", "a camera that the collection does not have"))
+        future = pc.greater(table.column("created_at"), pa.scalar(self.spec.as_of, pa.timestamp("us", tz="UTC")))
+        _refuse(found, future.to_numpy().astype(bool), "timestamp_in_future", "made after it was read")
+        _refuse(found, _repeats(table), "duplicate_step", "this step of its episode is there twice")
         return found
 
-    def _problem(self, index: int, verdict: str) -> tuple[str, str] | None:
-        spec = self._spec
-        state, actions = self.states[index], self.actions[index]
-        if state is None:
-            return "state_malformed", "the state is not a list of finite numbers"
-        if len(state) != len(spec.state_names):
-            return "state_length", f"{len(state)} values, {len(spec.state_names)} expected"
-        if actions is None:
-            return "actions_malformed", f"the actions are not rows of {len(spec.action_names)} finite numbers"
-        if verdict != "rejected" and len(actions) == 0:
-            return "actions_empty", f"no actions, though the verdict is {verdict}"
-        if self._raw_proposed[index] is not None and self.proposed[index] is None:
-            return "proposed_malformed", "the proposed actions are not a chunk"
-        if self._raw_corrected[index] is not None:
-            corrected = self.corrected[index]
-            if corrected is None or len(corrected) == 0:
-                return "correction_malformed", "the correction is not a chunk"
-            beyond = self._beyond_limits(corrected)
-            if beyond:
-                return "correction_beyond_limits", beyond
-        if not isinstance(self._raw_images[index], dict):
-            return "images_malformed", "the images are not a map of cameras"
-        unknown = sorted(set(self.images[index]) - set(spec.cameras))
-        if unknown:
-            return "unknown_camera", f"{len(unknown)} cameras that the collection does not have"
-        if verdict == "clamped":
-            beyond = self._beyond_limits(actions)
-            if beyond:
-                return "actions_beyond_limits", beyond
-        return None
+    def _refuse_beyond_limits(self, found: Reasons, column: _Column, which: Flags, reason: str) -> None:
+        if not which.any():
+            return
+        chunks = Chunks.of(column.values, len(self.spec.action_names))
+        outside = (chunks.rows < self.spec.low - LIMIT_TOLERANCE) | (chunks.rows > self.spec.high + LIMIT_TOLERANCE)
+        owners = chunks.owners()
+        for row, dimension in zip(*np.nonzero(outside), strict=True):
+            index = int(owners[row])
+            if which[index]:
+                step = row - chunks.offsets[index]
+                value = chunks.rows[row, dimension]
+                found.setdefault(index, (reason, f"step {step}, {self.spec.action_names[dimension]}: {value:g}"))
 
-    def _beyond_limits(self, chunk: FloatArray) -> str:
-        outside = (chunk < self._spec.low - LIMIT_TOLERANCE) | (chunk > self._spec.high + LIMIT_TOLERANCE)
-        if not outside.any():
-            return ""
-        step, dimension = np.argwhere(outside)[0]
-        return f"step {step}, {self._spec.action_names[dimension]}: {chunk[step, dimension]:g}"
-
-    def remarks(self, kept: pa.Table, positions: Sequence[int]) -> list[list[str]]:
-        """What is odd about the records that were kept: a gap in time before one, missing steps, missing cameras.
-
-        ``positions`` are theirs in the whole table.
-        """
-        found: list[list[str]] = [[] for _ in positions]
+    def _remarks(self, kept: pa.Table, images: Sequence[Mapping[str, str]]) -> list[list[str]]:
+        """What is odd about usable records: a gap in time before one, missing steps, missing cameras."""
+        found: list[list[str]] = [[] for _ in images]
         steps = kept.column("step").to_pylist()
         seconds = kept.column("created_at").cast(pa.int64()).to_numpy() / 1e6
         for span in episode_spans(kept):
@@ -160,31 +138,90 @@ class _Records:
                 step, before = steps[index], steps[index - 1]
                 if step is not None and before is not None and step > before + 1:
                     found[index].append("steps_missing")
-        for index, position in enumerate(positions):
-            if self.images[position] and set(self.images[position]) != set(self._spec.cameras):
+        for index, keys in enumerate(images):
+            if keys and len(keys) != len(self.spec.cameras):
                 found[index].append("camera_missing")
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A JSON column as numbers: ``malformed`` marks what is there and is not of the type; its value is then null."""
+
+    values: pa.Array
+    malformed: Flags
+
+    @classmethod
+    def read(cls, table: pa.Table, name: str, kind: pa.DataType, is_good: Callable[[Any], bool]) -> _Column:
+        parsed = _parse(table, name)
+        # Arrow takes a whole column in one go, and refuses texts among numbers; booleans it would take for numbers.
+        booleans = pc.any(pc.match_substring_regex(table.column(name), "true|false")).as_py()
+        try:
+            values = None if booleans else pa.array(parsed, kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            values = None
+        if values is None or not _holds_good_lists(values, is_good):
+            bad = np.array([value is not None and not is_good(value) for value in parsed], dtype=bool)
+            good = [None if wrong else value for value, wrong in zip(parsed, bad, strict=True)]
+            return cls(pa.array(good, kind), bad)
+        return cls(values, np.zeros(len(parsed), dtype=bool))
+
+    @property
+    def given(self) -> Flags:
+        return np.asarray(self.values.is_valid().to_numpy(zero_copy_only=False))
+
+    @property
+    def empty(self) -> Flags:
+        """Given, and without a single entry."""
+        lengths = pc.fill_null(pc.list_value_length(self.values), -1)
+        return np.asarray(lengths.to_numpy(zero_copy_only=False) == 0)
+
+
+def _holds_good_lists(values: pa.Array, is_good: Callable[[Any], bool]) -> bool:
+    """Whether nothing in a column needs a closer look: no nulls inside, and rows that are all as long as a good one."""
+    inner = pc.list_flatten(values)
+    if inner.null_count:
+        return False
+    if not pa.types.is_list(inner.type):
+        return bool(pc.all(pc.is_finite(inner)).as_py() is not False)
+    lengths = pc.unique(pc.list_value_length(inner)).to_pylist()
+    numbers = pc.list_flatten(inner)
+    fits = all(is_good([[0.0] * length]) for length in lengths)
+    return fits and not numbers.null_count and pc.all(pc.is_finite(numbers)).as_py() is not False
+
+
 def _parse(table: pa.Table, column: str) -> list[Any]:
-    """The JSON of a text column, all of it in one call; null stays None."""
+    """The JSON of a text column; null stays None, and what cannot be read becomes a text, which is nowhere valid."""
     texts = ["null" if text is None else text for text in table.column(column).to_pylist()]
-    return list(orjson.loads("[" + ",".join(texts) + "]"))
+    try:
+        return list(orjson.loads("[" + ",".join(texts) + "]"))
+    except orjson.JSONDecodeError:
+        return [_parse_one(text) for text in texts]
 
 
-def _vector(value: Any) -> FloatArray | None:
-    """``float64 [n]``, or None where ``value`` is no list of finite numbers."""
-    if not isinstance(value, list) or not all(type(entry) in (int, float) for entry in value):
-        return None
-    array = np.array(value, dtype=np.float64)
-    return array if np.isfinite(array).all() else None
+def _parse_one(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
-def _chunk(value: Any, dimensions: int) -> FloatArray | None:
-    """``float64 [steps][dimensions]``, or None where ``value`` is no such list; no steps is a chunk too."""
-    if not isinstance(value, list):
-        return None
-    rows = [_vector(row) for row in value]
-    if any(row is None or len(row) != dimensions for row in rows):
-        return None
-    return np.array(rows, dtype=np.float64).reshape(-1, dimensions)
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, list) and all(type(v) in (int, float) and np.isfinite(float(v)) for v in value)
+
+
+def _is_chunk(value: Any, dimensions: int) -> bool:
+    return isinstance(value, list) and all(_is_vector(row) and len(row) == dimensions for row in value)
+
+
+def _repeats(table: pa.Table) -> Flags:
+    """The records whose step the record before, of the same episode, has too."""
+    episodes = table.column("episode_id").to_pylist()
+    steps = table.column("step").to_pylist()
+    pairs = list(zip(episodes, steps, strict=True))
+    return np.array([i > 0 and None not in pair and pair == pairs[i - 1] for i, pair in enumerate(pairs)], dtype=bool)
+
+
+def _refuse(found: Reasons, which: Flags, reason: str, detail: str) -> None:
+    for index in np.flatnonzero(which):
+        found.setdefault(int(index), (reason, detail))

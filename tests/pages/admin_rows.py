@@ -1,4 +1,4 @@
-"""One more row of each model that the admin shows, with relatives of its own, so that every join has something to do."""
+"""One more row of each model in the admin, with relatives of its own, so that every join has something to do."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _audit_log() -> AuditLog:
     return audit.record("collection.viewed", collection, actor=UserFactory(), collection_id=collection.pk)
 
 
-MAKERS: dict[type[models.Model], Callable[[], models.Model]] = {
+MAKERS: dict[type[models.Model], Callable[[], Any]] = {
     User: UserFactory,
     RateLimitTier: lambda: RateLimitTier.objects.create(name=f"tier-{secrets.token_hex(4)}", rate=1.0, burst=1),
     TokenFamily: _token_family,
@@ -170,4 +170,3 @@ MAKERS: dict[type[models.Model], Callable[[], models.Model]] = {
     RetentionRule: lambda: RetentionRule.objects.create(collection=CollectionFactory(), kind="raw", days=30),
     Embedding: _embedding,
 }
-

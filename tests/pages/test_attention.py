@@ -68,7 +68,9 @@ def test_rejected_chunks_of_the_last_hour_are_counted(manager: Membership, colle
     assert f"2 chunks were rejected in {collection}" in texts(manager.user)
 
 
-def test_a_robot_that_went_silent_is_named_and_one_long_gone_is_not(manager: Membership, collection: Collection) -> None:
+def test_a_robot_that_went_silent_is_named_and_one_long_gone_is_not(
+    manager: Membership, collection: Collection
+) -> None:
     now = timezone.now()
     RobotFactory(collection=collection, name="quiet", last_seen_at=now - timedelta(minutes=20))
     RobotFactory(collection=collection, name="gone", last_seen_at=now - timedelta(days=3))

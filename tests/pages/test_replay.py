@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -49,7 +51,7 @@ def test_a_long_episode_comes_in_parts(episode: Episode, monkeypatch: pytest.Mon
 
 
 def test_a_correction_stands_beside_what_was_sent(episode: Episode) -> None:
-    result = InferenceResultFactory(collection=episode.collection, episode=episode, robot=episode.robot)
+    result: Any = InferenceResultFactory(collection=episode.collection, episode=episode, robot=episode.robot)
     corrected = [[0.02] * 7 for _ in range(8)]
     FeedbackFactory(inference_result=result, feedback_type="correction", human_correction=corrected)
     (frame,) = replay_of(episode.collection, [result])["frames"]
@@ -58,7 +60,7 @@ def test_a_correction_stands_beside_what_was_sent(episode: Episode) -> None:
 
 
 def test_a_replaced_correction_is_not_shown(episode: Episode) -> None:
-    result = InferenceResultFactory(collection=episode.collection, episode=episode, robot=episode.robot)
+    result: Any = InferenceResultFactory(collection=episode.collection, episode=episode, robot=episode.robot)
     FeedbackFactory(inference_result=result, feedback_type="correction", human_correction=[[0.0] * 7], current=False)
     (frame,) = replay_of(episode.collection, [result])["frames"]
     assert frame["corrected"] is None

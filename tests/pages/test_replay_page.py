@@ -83,9 +83,7 @@ def test_a_click_into_the_plot_goes_there(replay: Page) -> None:
     expect(replay.locator("#position")).to_have_text("6 / 6")
 
 
-def test_every_result_is_also_in_a_table(
-    replay: Page, results: list[InferenceResult]
-) -> None:
+def test_every_result_is_also_in_a_table(replay: Page, results: list[InferenceResult]) -> None:
     rows = replay.locator(".replay-table tbody tr")
     expect(rows).to_have_count(len(results))
     expect(rows.nth(4)).to_contain_text("Clamped")

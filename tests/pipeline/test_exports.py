@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +20,7 @@ from inference.models import InferenceResult
 from pipeline import services
 from pipeline.choices import JobState
 from pipeline.exports import writer
-from pipeline.exports.spreadsheets import cell
+from pipeline.exports.spreadsheets import cells_of
 from pipeline.images import published
 from tests.factories import CollectionFactory, FeedbackFactory
 from tests.pipeline.factories import make_episode
@@ -118,12 +119,15 @@ def test_csv_cells_that_look_like_formulas_are_made_harmless(objects):
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\tx", "\rx", "＝1"])
 def test_no_formula_survives(text):
-    assert cell(text) == f"'{text}"
+    assert cells_of(pa.chunked_array([[text]])).to_pylist() == [f"'{text}"]
 
 
-def test_numbers_stay_numbers():
-    assert cell(-1.5) == -1.5
-    assert cell("plain") == "plain"
+def test_cells_hold_numbers_as_numbers_and_lists_as_json():
+    assert cells_of(pa.chunked_array([[-1.5, None]])).to_pylist() == [-1.5, None]
+    assert cells_of(pa.chunked_array([["plain", None]])).to_pylist() == ["plain", None]
+    chunks = [[[0.1, -2.0], [1e-9, 3.5]], None, [], [[1.0, 2.0]]]
+    texts = cells_of(pa.chunked_array([chunks], pa.list_(pa.list_(pa.float64())))).to_pylist()
+    assert [None if text is None else orjson.loads(text) for text in texts] == chunks
 
 
 def test_preferences_are_pairs_of_the_human_chunk_and_the_policys(objects):

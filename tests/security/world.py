@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.test import Client
+from django.utils import timezone
 
 from accounts.choices import SCOPES, Role
 from accounts.models import ApiKey, User
@@ -71,6 +72,8 @@ class World:
 
 def create_world() -> World:
     collection = CollectionFactory(slug=World.marker)
+    # Newest of all, however many others the callers bring along: pages show the newest few.
+    Collection.objects.filter(pk=collection.pk).update(created_at=timezone.now() + timedelta(days=1))
     deployment = DeploymentFactory(collection=collection, policy_version__name=World.marker)
     result = InferenceResultFactory(
         collection=collection,

@@ -63,7 +63,9 @@ def _failed_policies(user: User) -> list[Attention]:
             "model",
             _("%(version)s does not load") % {"version": version},
             version.state_detail.splitlines()[0] if version.state_detail else "",
-            reverse("admin:inference_policyversion_change", args=[version.pk]) if user.is_staff else reverse("collections"),
+            reverse("admin:inference_policyversion_change", args=[version.pk])
+            if user.is_staff
+            else reverse("collections"),
         )
         for version in versions.distinct()[:5]
     ]
@@ -138,7 +140,9 @@ def _silent_robots(user: User) -> list[Attention]:
             "warn",
             "offline",
             ngettext(
-                "%(count)d robot of %(collection)s went silent", "%(count)d robots of %(collection)s went silent", len(robots)
+                "%(count)d robot of %(collection)s went silent",
+                "%(count)d robots of %(collection)s went silent",
+                len(robots),
             )
             % {"count": len(robots), "collection": collection},
             ", ".join(robot.name for robot in robots),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -10,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
-from pipeline.services import start_export, start_run
 
 from accounts.choices import Permission, Role
 from collections_app.models import Collection, Membership
@@ -21,9 +21,11 @@ from inference.models import InferenceResult
 from inference.selectors import image_url
 from pipeline.embeddings.search import Hit, SearchFilters, search
 from pipeline.selectors import collection_exports, collection_runs, export_files
+from pipeline.services import start_export, start_run
 from vla_project.pages import selectors
 from vla_project.pages.forms import EpisodeFilterForm, ExportForm, MemberForm, ResultFilterForm
 from vla_project.pages.keyset import page_of
+from vla_project.pages.visitor import visitor_of
 
 FOUND_AT_MOST = 50
 
@@ -90,7 +92,7 @@ def exports(request: HttpRequest, slug: str) -> HttpResponse:
         if form.is_valid() and _attempt(
             request,
             lambda: start_export(
-                collection=collection, export_format=form.cleaned_data["format"], requested_by=request.user
+                collection=collection, export_format=form.cleaned_data["format"], requested_by=visitor_of(request)
             ),
         ):
             messages.success(request, _("The export has begun. It appears below when it is ready."))
@@ -108,7 +110,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
     collection, context = _open(request, slug, "runs")
     if request.method == "POST":
         _need(context, Permission.EXPORT_WRITE)
-        if _attempt(request, lambda: start_run(collection=collection, requested_by=request.user)):
+        if _attempt(request, lambda: start_run(collection=collection, requested_by=visitor_of(request))):
             messages.success(request, _("The run has begun."))
         return redirect("collection-runs", slug)
     page = page_of(
@@ -146,7 +148,7 @@ def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return redirect("collection-members", slug)
 
 
-# --- shared by the tabs ---------------------------------------------------------------------------------------------------
+# --- shared by the tabs -----------------------------------------------------------------------------------------------
 
 
 def _open(request: HttpRequest, slug: str, tab: str) -> tuple[Collection, dict[str, Any]]:
@@ -167,7 +169,7 @@ def _need(context: dict[str, Any], permission: Permission) -> None:
         raise forbidden(f"You need the permission {permission.value} on this collection.")
 
 
-def _attempt(request: HttpRequest, start: Any) -> bool:
+def _attempt(request: HttpRequest, start: Callable[[], object]) -> bool:
     """Call ``start``; its refusal becomes a message on the page instead of a page of its own."""
     try:
         start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from collections_app.models import Collection, Episode
 from inference.models import InferenceResult
@@ -47,7 +47,7 @@ class Replay(TypedDict):
     dimensions: list[dict[str, Any]]
     state_names: list[str]
     frames: list[Frame]
-    start_at: NotRequired[str]
+    start_at: str
 
 
 def episode_results(episode: Episode, *, part: int = 1) -> tuple[list[InferenceResult], bool]:
@@ -58,8 +58,11 @@ def episode_results(episode: Episode, *, part: int = 1) -> tuple[list[InferenceR
     return rows[:FRAMES_AT_ONCE], len(rows) > FRAMES_AT_ONCE
 
 
-def replay_of(collection: Collection, results: list[InferenceResult]) -> Replay:
-    """The frames of ``results`` with corrections and what shadow versions proposed: two queries more."""
+def replay_of(collection: Collection, results: list[InferenceResult], *, start_at: str = "") -> Replay:
+    """The frames of ``results`` with corrections and what shadow versions proposed: two queries more.
+
+    ``start_at`` is the request id of the frame to begin with; the first where it is none of them.
+    """
     space = collection.action_space
     corrections = newest_corrections(results)
     others = _shadow_chunks(results)
@@ -72,6 +75,7 @@ def replay_of(collection: Collection, results: list[InferenceResult]) -> Replay:
         ],
         state_names=space.state_names,
         frames=[_frame(result, corrections.get(result.pk), others.get(result.request_id, [])) for result in results],
+        start_at=start_at,
     )
 
 

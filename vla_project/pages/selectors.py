@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from pipeline.selectors import Percentile, collection_statistics
 ONLINE_WITHIN = timedelta(minutes=1)
 SCORE_BINS = 10
 STATISTICS_SECONDS = 30
+HOURS_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +45,14 @@ def collection_cards(principal: Principal, *, limit: int) -> list[CollectionCard
     """The newest ``limit`` collections that ``principal`` may read, the busiest first; four queries, however many."""
     collections = list(Collection.objects.restrict(principal).filter(archived_at=None)[:limit])
     now = timezone.now()
-    robots = {
+    robots: dict[Any, Mapping[str, Any]] = {
         row["collection"]: row
         for row in Robot.objects.filter(collection__in=collections)
         .order_by()
         .values("collection")
         .annotate(count=Count("pk"), online=Count("pk", filter=Q(last_seen_at__gte=now - ONLINE_WITHIN)))
     }
-    first_hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
-    per_hour: dict[Any, list[int]] = {collection.pk: [0] * 24 for collection in collections}
-    unsafe_now: dict[Any, int] = {}
-    counted = (
-        InferenceResult.objects.sent()
-        .filter(collection__in=collections, created_at__gte=first_hour)
-        .order_by()
-        .values("collection", hour=TruncHour("created_at"))
-        .annotate(count=Count("pk"), unsafe=Count("pk", filter=~Q(safety_verdict=Verdict.PASS)))
-    )
-    for row in counted:
-        at = int((row["hour"] - first_hour).total_seconds() // 3600)
-        if 0 <= at < 24:
-            per_hour[row["collection"]][at] = row["count"]
-        if at == 23:
-            unsafe_now[row["collection"]] = row["unsafe"]
+    hours = _hours_of(collections)
     policies: dict[Any, list[str]] = {}
     deployed = Deployment.objects.active().filter(collection__in=collections).select_related("policy_version")
     for deployment in deployed:
@@ -75,14 +62,37 @@ def collection_cards(principal: Principal, *, limit: int) -> list[CollectionCard
             collection=collection,
             robots=robots.get(collection.pk, {}).get("count", 0),
             robots_online=robots.get(collection.pk, {}).get("online", 0),
-            per_hour=per_hour[collection.pk],
-            last_hour=per_hour[collection.pk][-1],
-            last_hour_unsafe=unsafe_now.get(collection.pk, 0),
+            per_hour=[count for count, _unsafe in hours[collection.pk]],
+            last_hour=hours[collection.pk][-1][0],
+            last_hour_unsafe=hours[collection.pk][-1][1],
             policies=policies.get(collection.pk, []),
         )
         for collection in collections
     ]
     return sorted(cards, key=lambda card: sum(card.per_hour), reverse=True)
+
+
+def _hours_of(collections: list[Collection]) -> dict[Any, list[list[int]]]:
+    """For each collection 24 pairs of results and unsafe results, oldest first; a few seconds old at most.
+
+    Counting a busy day reads every row of it, so what was counted is kept for the next visitor.
+    """
+    first = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    keys = {collection.pk: f"collection-hours:{first:%Y%m%d%H}:{collection.pk}" for collection in collections}
+    kept = cache.get_many(keys.values())
+    missing = {pk: [[0, 0] for _ in range(24)] for pk, key in keys.items() if key not in kept}
+    counted = (
+        InferenceResult.objects.sent()
+        .filter(collection__in=list(missing), created_at__gte=first, created_at__lt=first + timedelta(hours=24))
+        .order_by()
+        .values("collection", hour=TruncHour("created_at"))
+        .annotate(count=Count("pk"), unsafe=Count("pk", filter=~Q(safety_verdict=Verdict.PASS)))
+    )
+    for row in counted:
+        at = int((row["hour"] - first).total_seconds() // 3600)
+        missing[row["collection"]][at] = [row["count"], row["unsafe"]]
+    cache.set_many({keys[pk]: hours for pk, hours in missing.items()}, HOURS_SECONDS)
+    return {pk: missing[pk] if pk in missing else kept[key] for pk, key in keys.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +174,9 @@ def deployments_of(collection: Collection) -> list[tuple[Deployment, float]]:
     return [(d, d.weight / total if d.role == DeploymentRole.ACTIVE else 0.0) for d in deployments]
 
 
-def results_of(collection: Collection, *, verdict: str = "", robot: str = "", model: str = "") -> QuerySet[InferenceResult]:
+def results_of(
+    collection: Collection, *, verdict: str = "", robot: str = "", model: str = ""
+) -> QuerySet[InferenceResult]:
     """The collection's results narrowed by a safety verdict, a robot's name and ``name`` or ``name@version``."""
     results = InferenceResult.objects.sent().filter(collection=collection).select_related("robot", "episode")
     if verdict:
@@ -203,7 +215,7 @@ def visible_result(user: User, request_id: uuid.UUID) -> InferenceResult:
 
 
 def newest_corrections(results: list[InferenceResult]) -> dict[uuid.UUID, list[list[float]]]:
-    """For each of ``results`` that people corrected, the newest correction: ``[horizon][dimension]``, in the same units."""
+    """The newest correction of each of ``results`` that has one: ``[horizon][dimension]``, in the same units."""
     corrections = (
         Feedback.objects.filter(inference_result__in=[result.pk for result in results])
         .usable()

@@ -14,12 +14,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.choices import Permission
 from collections_app.selectors import permissions_on, permitted_episode
-from collections_app.services import update_episode
+from collections_app.services import EpisodeChanges, update_episode
 from core.problems import forbidden
 from vla_project.pages import selectors
 from vla_project.pages.attention import attention_of
 from vla_project.pages.forms import EpisodeForm
 from vla_project.pages.replay import episode_results, replay_of
+from vla_project.pages.visitor import visitor_of
 
 HOME_COLLECTIONS = 6
 LISTED_COLLECTIONS = 100
@@ -30,7 +31,7 @@ LISTED_COLLECTIONS = 100
 def home(request: HttpRequest) -> HttpResponse:
     """What needs the caller, and what goes on in their collections."""
     context = {
-        "attention": attention_of(request.user),
+        "attention": attention_of(visitor_of(request)),
         "cards": selectors.collection_cards(request.user, limit=HOME_COLLECTIONS),
     }
     return render(request, "pages/home.html", context)
@@ -58,7 +59,10 @@ def episode(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         if not may_label:
             raise forbidden()
         if form.is_valid():
-            update_episode(episode=shown, changes={**form.cleaned_data})
+            update_episode(
+                episode=shown,
+                changes=EpisodeChanges(outcome=form.cleaned_data["outcome"], tags=form.cleaned_data["tags"]),
+            )
             messages.success(request, _("Saved."))
             return redirect(request.get_full_path())
     part = _part(request)
@@ -71,7 +75,7 @@ def episode(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         "part": part,
         "more": more,
         "results": results,
-        "replay": {**replay_of(shown.collection, results), "start_at": request.GET.get("at", "")},
+        "replay": replay_of(shown.collection, results, start_at=request.GET.get("at", "")),
     }
     return render(request, "pages/episode.html", context)
 
@@ -80,7 +84,7 @@ def episode(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @login_required
 def result(request: HttpRequest, request_id: uuid.UUID) -> HttpResponse:
     """One result: in its episode's replay where it has one, by itself otherwise."""
-    found = selectors.visible_result(request.user, request_id)
+    found = selectors.visible_result(visitor_of(request), request_id)
     if found.episode_id:
         return redirect(f"{reverse('episode', args=[found.episode_id])}?at={request_id}")
     context = {

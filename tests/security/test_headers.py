@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+
+from tests.factories import MembershipFactory, UserFactory
+
+ROOT = Path(settings.BASE_DIR)
+PRODUCTION = {
+    "DJANGO_SETTINGS_MODULE": "vla_project.settings.production",
+    "SECRET_KEY": "k3yQ-v8Zr1Lw6Ht0Xb5Nd9Pf2Ms7Gc4Ja-UeTiOyRaWq",
+    "API_KEY_PEPPER": "p3pR-b7Yc2Xd6We1Vf5Ug9Th4Si8Rj3Qk-LmNoPqZsAv",
+    "FIELD_ENCRYPTION_KEYS": "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktMDAwMDA=",
+    "DATABASE_URL": os.environ.get("DATABASE_URL", ""),
+    "REDIS_URL": os.environ.get("REDIS_URL", ""),
+    "S3_BUCKET": "bucket",
+    "ALLOWED_HOSTS": "robots.example.org",
+}
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``manage.py`` in a process of its own, as on a server."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**inherited, **PRODUCTION, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_deployment_check_is_clean_in_production() -> None:
+    done = manage("check", "--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "API_KEY_PEPPER", "FIELD_ENCRYPTION_KEYS", "DATABASE_URL", "REDIS_URL", "ALLOWED_HOSTS"]
+)
+def test_production_does_not_start_without_what_it_needs_and_names_it(name: str) -> None:
+    done = manage("check", **{name: ""})
+    assert done.returncode != 0
+    assert f"{name} is not set" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "value", ["changeme-changeme-changeme-changeme", "short", "a" * 64, "insecure-0123456789abcdefghijklm"]
+)
+def test_production_does_not_start_on_a_placeholder(value: str) -> None:
+    done = manage("check", SECRET_KEY=value)
+    assert done.returncode != 0
+    assert "SECRET_KEY is too short or a placeholder" in done.stderr
+
+
+@pytest.mark.django_db
+def test_every_page_has_the_security_headers_and_no_inline_script_or_style(client: Client) -> None:
+    membership = MembershipFactory(user__is_staff=True, user__is_superuser=True)
+    pages = [reverse("login")]
+    client.force_login(membership.user)
+    pages += ["/", "/account/", f"/collections/{membership.collection.slug}/", "/feedback/", "/admin/", "/api/v1/docs"]
+    for page in pages:
+        response = client.get(page)
+        assert response.status_code == 200, page
+        policy = response["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "object-src 'none'" in policy
+        assert "unsafe" not in policy, page
+        assert response["X-Content-Type-Options"] == "nosniff"
+        assert response["X-Frame-Options"] == "DENY"
+        assert response["Referrer-Policy"] == "same-origin"
+        assert response["Cross-Origin-Opener-Policy"] == "same-origin"
+        html = response.content.decode()
+        assert 'style="' not in html, page
+        assert " onclick=" not in html, page
+        for script in html.split("<script")[1:]:
+            tag = script.split(">", 1)[0]
+            assert "src=" in tag or "application/json" in tag, (page, tag)
+
+
+@pytest.mark.django_db
+def test_cookies_are_out_of_reach_of_scripts_and_of_other_sites(client: Client, settings: Any) -> None:
+    settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
+    UserFactory(username="ada")
+    client.get(reverse("login"))
+    client.post(reverse("login"), {"username": "ada", "password": "correct horse battery"})
+    session = client.cookies["sessionid"]
+    assert session["httponly"]
+    assert session["secure"]
+    assert session["samesite"] == "Lax"
+    assert client.cookies["csrftoken"]["samesite"] == "Lax"
+
+
+@pytest.mark.django_db
+def test_production_redirects_to_https_and_says_so_for_a_year(client: Client, settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    settings.SECURE_HSTS_SECONDS = 31_536_000
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    plain = client.get(reverse("login"))
+    assert plain.status_code == 301
+    assert plain["Location"].startswith("https://")
+    encrypted = client.get(reverse("login"), headers={"X-Forwarded-Proto": "https"})
+    assert encrypted["Strict-Transport-Security"].startswith("max-age=31536000")
+
+
+@pytest.mark.django_db
+def test_an_unknown_host_is_refused(client: Client) -> None:
+    assert client.get(reverse("login"), headers={"Host": "evil.example"}).status_code == 400
