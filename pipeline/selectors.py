@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Avg, Count, FloatField, Func, Model, Q, QuerySet
+from django.db.models import Aggregate, Avg, Count, FloatField, Model, Q, QuerySet
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
@@ -20,7 +20,7 @@ from core.problems import forbidden, not_found
 from pipeline.models import Export, PipelineRun
 
 
-class Percentile(Func):
+class Percentile(Aggregate):
     """``percentile_cont`` of an expression."""
 
     function = "percentile_cont"
@@ -29,8 +29,6 @@ class Percentile(Func):
     def __init__(self, expression: str, fraction: float) -> None:
         super().__init__(expression)
         self.template = f"%(function)s({float(fraction)}) WITHIN GROUP (ORDER BY %(expressions)s)"
-
-    contains_aggregate = True
 
 
 def permitted_run(

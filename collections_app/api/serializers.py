@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from collections_app.choices import DimensionKind, SafetyMode
@@ -31,6 +32,7 @@ class ActionSpaceSerializer(StrictFieldsMixin, serializers.ModelSerializer):
         read_only_fields = ["id"]
 
 
+@extend_schema_field(ActionSpaceSerializer)
 class ActionSpaceField(serializers.Field):
     """An action space to be made, as an object, or one that exists, by its name. Read as an object."""
 

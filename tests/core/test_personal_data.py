@@ -27,7 +27,7 @@ FOUND = [
 KEPT = [
     "joints 0.1234 0.5678 -1.2345 at tick 1234567890, step 20261123",
     "4111 1111 1111 1112 fails its check sum",
-    "DE89 3704 0044 0532 0130 01 too",
+    "DE89 3704 0044 0532 0130 02 too",
     "at 12:30:45 the gripper closed at 0.04, 10 mm too early",
     "version 1.2.3 of compact@2026.11.23",
     "request 01a205f1-b337-7ae9-88f3-c51ea4a9341e",

@@ -69,7 +69,7 @@ def test_a_backend_that_does_not_exist_is_an_error_of_the_form(root: Client) -> 
 
 
 def test_a_registered_version_never_changes(root: Client) -> None:
-    version = PolicyVersionFactory(name="grasp")
+    version: Any = PolicyVersionFactory(name="grasp")
     response = root.post(reverse("admin:inference_policyversion_change", args=[version.pk]), {"name": "other"})
     assert response.status_code == 403
     version.refresh_from_db()
@@ -95,7 +95,8 @@ def test_staff_see_the_versions_of_their_collections_and_cannot_retire_them() ->
 
 
 def test_a_manager_deploys_on_their_collection_and_on_no_other() -> None:
-    mine, other, version = CollectionFactory(), CollectionFactory(), PolicyVersionFactory()
+    mine: Any = CollectionFactory()
+    other, version = CollectionFactory(), PolicyVersionFactory()
     manager = staff(Role.MANAGER, mine)
     form = {"policy_version": version.pk, "role": "active", "weight": 30}
     add = reverse("admin:inference_deployment_add")

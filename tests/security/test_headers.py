@@ -16,7 +16,7 @@ from tests.factories import MembershipFactory, UserFactory
 ROOT = Path(settings.BASE_DIR)
 PRODUCTION = {
     "DJANGO_SETTINGS_MODULE": "vla_project.settings.production",
-    "SECRET_KEY": "k3yQ-v8Zr1Lw6Ht0Xb5Nd9Pf2Ms7Gc4Ja-UeTiOyRaWq",
+    "SECRET_KEY": "k3yQ-v8Zr1Lw6Ht0Xb5Nd9Pf2Ms7Gc4Ja-UeTiOyRaWq-s3dF6gH9jK2lZ",
     "API_KEY_PEPPER": "p3pR-b7Yc2Xd6We1Vf5Ug9Th4Si8Rj3Qk-LmNoPqZsAv",
     "FIELD_ENCRYPTION_KEYS": "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktMDAwMDA=",
     "DATABASE_URL": os.environ.get("DATABASE_URL", ""),

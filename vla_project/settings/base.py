@@ -252,6 +252,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "JobStateEnum": "pipeline.choices.JobState",
+        "VersionStateEnum": "inference.choices.VersionState",
+    },
 }
 
 # --- language, time, static files, objects ---------------------------------------------------------------------------
