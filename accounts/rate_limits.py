@@ -1,8 +1,8 @@
 """Token buckets in Redis: exact across any number of processes, on Redis' own clock.
 
 A bucket holds at most ``burst`` tokens and refills at ``rate`` per second; a request takes one. Of any burst, exactly
-``burst + rate × t`` requests pass. The daily quota counts per UTC day. The Lua function stands alone so that the robots'
-route can take a token and queue an observation in one step.
+``burst + rate × t`` requests pass. The daily quota counts per UTC day. The Lua function stands alone so that the
+robots' route can take a token and queue an observation in one step.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from django.db import models
 
@@ -43,9 +43,14 @@ class CollectionScopedQuerySet(models.QuerySet[Any]):
 
     def restrict(self, principal: Principal, permission: Permission = Permission.DATA_READ) -> Self:
         """The rows of the collections on which ``principal`` holds ``permission``."""
-        from collections_app.models import Collection
-
         if not isinstance(principal, Service) and principal.is_active and principal.is_superuser:
             return self
-        permitted = Collection.objects.restrict(principal, permission).values("pk")
+        permitted = self._collections().restrict(principal, permission).values("pk")
         return self.filter(**{f"{self.collection_path}__in": permitted})
+
+    def _collections(self) -> CollectionQuerySet:
+        """All collections, found along the path: the models of collections import this module."""
+        model: Any = self.model
+        for name in self.collection_path.split("__"):
+            model = model._meta.get_field(name).related_model
+        return cast(CollectionQuerySet, model._default_manager.all())

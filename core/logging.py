@@ -18,11 +18,18 @@ _SECRET_VALUE = re.compile(r"vla_[A-Za-z0-9]{6,}_[A-Za-z0-9_-]{16,}")
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blank values under telling names, and API keys wherever they stand."""
     for name, value in event.items():
-        if _SECRET_NAME.search(name):
-            event[name] = "[redacted]"
-        elif isinstance(value, str):
-            event[name] = _SECRET_VALUE.sub("[redacted key]", value)
+        event[name] = "[redacted]" if _SECRET_NAME.search(name) else _without_secrets(value)
     return event
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SECRET_VALUE.sub("[redacted key]", value)
+    if isinstance(value, dict):
+        return {k: "[redacted]" if _SECRET_NAME.search(str(k)) else _without_secrets(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(item) for item in value]
+    return value
 
 
 class NotUnavailable(logging.Filter):

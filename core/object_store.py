@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from django.conf import settings
@@ -67,9 +67,8 @@ class LocalObjectStorage(FileSystemStorage):
 
 
 def checked_key(key: str) -> str:
-    """``key`` itself. Raises ``ValueError`` where it is absolute, has a dot segment, a backslash or a NUL."""
-    parts = PurePosixPath(key).parts
-    if not parts or key.startswith("/") or ".." in parts or "\\" in key or "\x00" in key or "//" in key:
+    """``key`` itself. Raises ``ValueError`` where it has an empty or dot segment, a backslash or a NUL."""
+    if not {"", ".", ".."}.isdisjoint(key.split("/")) or "\\" in key or "\x00" in key:
         raise ValueError(f"Not an object key: {key!r}")
     return key
 
@@ -143,10 +142,11 @@ def delete(keys: Iterable[str]) -> int:
 
 
 def list(prefix: str) -> Iterator[ObjectInfo]:
-    """Every object below ``prefix``, a folder, in the order of keys."""
+    """Every object below ``prefix``, a folder, in the order of keys; without it, every object."""
     storage = _storage()
     if isinstance(storage, LocalObjectStorage):
-        yield from _list_local(Path(storage.location), Path(storage.location) / checked_key(prefix.rstrip("/") or "."))
+        root = Path(storage.location)
+        yield from _list_local(root, root / checked_key(prefix.rstrip("/")) if prefix else root)
         return
     pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=settings.S3_BUCKET, Prefix=prefix)
     for page in pages:

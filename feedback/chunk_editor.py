@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One action dimension; ``change`` is the largest one allowed between two steps. None is no limit."""
+    """One action dimension; ``change`` is the largest one allowed between two steps. None is no limit, "" no unit."""
 
     name: str
     unit: str
@@ -63,7 +63,10 @@ def chunk_editor(
     original = chunk_to_correct(result)
     if not original:
         original = [[0.0] * len(dimensions) for _ in range(result.collection.horizon)]
-    columns = [Column(d.name, d.unit, d.kind, d.low, d.high, largest_change(d, rate)) for d in dimensions]
+    columns = [
+        Column(d.name, "" if d.unit == "1" else d.unit, d.kind, d.low, d.high, largest_change(d, rate))
+        for d in dimensions
+    ]
     shown = values if values is not None and _fits(values, original) else original
     rows = [
         [

@@ -12,18 +12,20 @@ from urllib.parse import parse_qs
 import numpy as np
 import orjson
 import structlog
+from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
+from django.contrib.sessions.backends.cached_db import SessionStore
+from django.db import DatabaseError
 
-from accounts import tokens
-from accounts.authentication import JwtAuthentication
-from accounts.models import User
+from accounts.authentication import person_of_jwt
 from accounts.principals import Principal
 from collections_app.models import Collection
 from core.asgi import header
-from core.problems import Problem
+from core.problems import Problem, unauthenticated
+from core.redis import UNAVAILABLE
 from inference.engine.gateway import gateway
 from inference.live import HelloMessage
 from inference.live_hub import CREDIT, STALLED_SECONDS, Mailbox, live_hub
@@ -36,8 +38,9 @@ logger = structlog.get_logger(__name__)
 NOT_AUTHENTICATED = 4401
 NOT_ALLOWED = 4403
 NO_SUCH_COLLECTION = 4404
-STALLED = 1013
+TRY_AGAIN_LATER = 1013
 MESSAGE_TOO_BIG = 1009
+_CLOSE_CODES = {401: NOT_AUTHENTICATED, 403: NOT_ALLOWED, 404: NO_SUCH_COLLECTION}
 _RECHECK_SECONDS = 2.0
 # So much may lie in the server's memory for one viewer; the kernel's socket buffer comes on top.
 _HELD_BYTES = 64 * 1024
@@ -52,16 +55,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         await self.accept(self._bearer_subprotocol())
-        principal = await self._principal()
-        if principal is None:
-            await self.close(NOT_AUTHENTICATED)
+        try:
+            principal = await self._principal()
+        except Problem as problem:
+            await self.close(_CLOSE_CODES.get(problem.status, TRY_AGAIN_LATER))
             return
         slug = (parse_qs(self.scope["query_string"].decode("latin-1")).get("collection") or [""])[0]
         hello = await _hello(slug, principal)
         if isinstance(hello, int):
             await self.close(hello)
             return
-        self.principal = principal
         self.collection_id, message = hello
         self.mailbox = live_hub().join(self.collection_id)
         await self.send(orjson.dumps(message).decode())
@@ -88,15 +91,26 @@ class LiveConsumer(AsyncWebsocketConsumer):
         checked = time.monotonic()
         while True:
             if not await self._drained() or mailbox.stalled:
-                await self.close(STALLED)
+                await self.close(TRY_AGAIN_LATER)
                 return
             for message in await mailbox.get(timeout=_RECHECK_SECONDS):
                 await self.send(message.decode())
             if time.monotonic() - checked > _RECHECK_SECONDS:
                 checked = time.monotonic()
-                if not await _may_still_watch(self.principal, self.collection_id):
-                    await self.close(NOT_ALLOWED)
+                refusal = await self._refusal()
+                if refusal is not None:
+                    await self.close(refusal)
                     return
+
+    async def _refusal(self) -> int | None:
+        """The close code for a viewer who may watch no longer."""
+        try:
+            principal = await self._principal()
+            return None if await _may_still_watch(principal, self.collection_id) else NOT_ALLOWED
+        except Problem as problem:
+            return _CLOSE_CODES.get(problem.status, TRY_AGAIN_LATER)
+        except (*UNAVAILABLE, DatabaseError):
+            return TRY_AGAIN_LATER
 
     async def _drained(self) -> bool:
         """Whether the server holds little for this viewer; waits for it, and gives up on one that never reads."""
@@ -116,39 +130,29 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 return str(offered)
         return None
 
-    async def _principal(self) -> Principal | None:
-        """From the session, the ``Authorization`` header or the subprotocol ``bearer.<jwt>``; None without any."""
+    async def _principal(self) -> Principal:
+        """Who watches, as things are now: from the ``Authorization`` header, the subprotocol ``bearer.<jwt>`` or the
+        session. Raises ``Problem`` 401, or 503 where nobody can say.
+        """
         scheme, _, token = header(self.scope, b"authorization").partition(" ")
         if scheme.lower() == "api-key":
-            try:
-                credential = await authenticate(self.scope, gateway())
-            except Problem:
-                return None
-            return credential.service()
+            return (await authenticate(self.scope, gateway())).service()
         subprotocol = self._bearer_subprotocol()
         if scheme.lower() == "bearer" or subprotocol is not None:
             jwt = token if scheme.lower() == "bearer" else str(subprotocol).removeprefix("bearer.")
-            return cast(Principal | None, await _person_of(jwt))
-        user = self.scope.get("user")
-        return user if user is not None and user.is_authenticated else None
-
-
-@database_sync_to_async
-def _person_of(jwt: str) -> Principal | None:
-    from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidToken
-
-    authentication = JwtAuthentication()
-    try:
-        validated = authentication.get_validated_token(jwt.encode())
-        user = cast(User, authentication.get_user(validated))
-    except (InvalidToken, AuthenticationFailed):
-        return None
-    return None if tokens.is_revoked(validated.payload) else user
+            return cast(Principal, await database_sync_to_async(person_of_jwt)(jwt))
+        # Read anew each time: a session that was ended or whose password changed names nobody.
+        session = SessionStore(self.scope["session"].session_key)
+        user = await get_user({"session": session})
+        if not user.is_authenticated:
+            raise unauthenticated()
+        return cast(Principal, user)
 
 
 @database_sync_to_async
 def _hello(slug: str, principal: Principal) -> tuple[uuid.UUID, HelloMessage] | int:
-    collection = Collection.objects.select_related("action_space").filter(slug=slug).first()
+    visible = Collection.objects.visible_to(principal)
+    collection = visible.select_related("action_space").filter(slug=slug).distinct().first()
     if collection is None:
         return NO_SUCH_COLLECTION
     if not Collection.objects.restrict(principal).filter(pk=collection.pk).exists():
@@ -170,9 +174,6 @@ def _hello(slug: str, principal: Principal) -> tuple[uuid.UUID, HelloMessage] | 
 
 @database_sync_to_async
 def _may_still_watch(principal: Principal, collection_id: uuid.UUID) -> bool:
-    refresh = getattr(principal, "refresh_from_db", None)
-    if refresh is not None:
-        refresh(fields=["is_active", "is_superuser"])
     return bool(Collection.objects.restrict(principal).filter(pk=collection_id).exists())
 
 
@@ -195,9 +196,7 @@ class PolicyConsumer(AsyncWebsocketConsumer):
             snapshot = await permitted_collection(slug, self.credential, engine)
         except Problem as problem:
             await self.accept()
-            await self.close(
-                {401: NOT_AUTHENTICATED, 403: NOT_ALLOWED, 404: NO_SUCH_COLLECTION}.get(problem.status, STALLED)
-            )
+            await self.close(_CLOSE_CODES.get(problem.status, TRY_AGAIN_LATER))
             return
         await self.accept()
         await self.send(bytes_data=openpi_msgpack.pack(openpi.metadata(snapshot)))
@@ -231,8 +230,8 @@ class PolicyConsumer(AsyncWebsocketConsumer):
                 result = await self._answer(slug, frame, accepted_at)
             except Problem as problem:
                 await self.send(openpi.describe(problem))
-                if problem.status in (401, 403, 404):
-                    await self.close(NOT_ALLOWED)
+                if problem.status in _CLOSE_CODES:
+                    await self.close(_CLOSE_CODES[problem.status])
                     return
                 continue
             except Exception:

@@ -34,7 +34,7 @@ class Mailbox:
         self.dropped = 0
         self._waiting: OrderedDict[object, bytes] = OrderedDict()
         self._changed = asyncio.Event()
-        self._last_credit = time.monotonic()
+        self._spent_at = 0.0
 
     def put(self, subject: object, message: bytes) -> None:
         """Leave ``message``; an older one about the same ``subject`` that was not sent yet is dropped for it."""
@@ -49,7 +49,6 @@ class Mailbox:
     def acknowledge(self, count: int) -> None:
         """The viewer has taken ``count`` more messages."""
         self.credit = CREDIT if self.credit is None else min(CREDIT, self.credit + max(0, count))
-        self._last_credit = time.monotonic()
         self._changed.set()
 
     @property
@@ -59,7 +58,7 @@ class Mailbox:
     @property
     def stalled(self) -> bool:
         """Whether the viewer owes an acknowledgement for too long."""
-        return not self.has_credit and time.monotonic() - self._last_credit > STALLED_SECONDS
+        return not self.has_credit and time.monotonic() - self._spent_at > STALLED_SECONDS
 
     async def get(self, timeout: float) -> list[bytes]:
         """The next messages that the credit allows, at most; empty after ``timeout`` seconds."""
@@ -80,6 +79,7 @@ class Mailbox:
             messages.append(self._waiting.popitem(last=False)[1])
             if self.credit is not None:
                 self.credit -= 1
+        self._spent_at = time.monotonic()
         return messages
 
 
@@ -138,7 +138,7 @@ class LiveHub:
         if collection_id is None or collection_id not in self._viewers:
             return
         told = orjson.loads(data)
-        subject = (told["type"], told.get("robot"))
+        subject = (told["type"], told.get("robot") or told["request_id"])
         for mailbox in self._viewers[collection_id]:
             mailbox.put(subject, data)
 

@@ -253,10 +253,10 @@ def _write_record(record: Record) -> dict[str, str]:
     submission = record.submission
     images = {}
     for camera, image in submission.images.items():
-        encoded = isinstance(image, EncodedImage)
+        data = image.data if isinstance(image, EncodedImage) else encode_jpeg(image.array())
         extension = "png" if isinstance(image, EncodedImage) and image.format == "png" else "jpg"
         images[camera] = f"{record.folder}/{camera}.{extension}"
-        object_store.put(images[camera], image.data if encoded else encode_jpeg(image.array()))  # type: ignore[union-attr]
+        object_store.put(images[camera], data)
     document = {
         **record.answer,
         "collection": submission.collection_slug,
@@ -310,7 +310,8 @@ def _upsert_episodes(
         for (collection, robot, external_id), group in sorted(groups.items(), key=str):
             cursor.execute(
                 "INSERT INTO episodes (id, collection_id, robot_id, external_id, instruction, outcome, tags, "
-                "step_count, started_at, ended_at, created_at) VALUES (%s, %s, %s, %s, %s, '', '{}', %s, %s, %s, now()) "
+                "step_count, started_at, ended_at, created_at) "
+                "VALUES (%s, %s, %s, %s, %s, '', '{}', %s, %s, %s, now()) "
                 "ON CONFLICT (collection_id, robot_id, external_id) DO UPDATE SET "
                 "step_count = episodes.step_count + EXCLUDED.step_count, "
                 "started_at = least(episodes.started_at, EXCLUDED.started_at), "

@@ -17,6 +17,7 @@ from feedback.models import Feedback, FeedbackTask, GoldAnswer
 from feedback.signals import feedback_given
 from feedback.webhooks import services as webhooks
 from feedback.webhooks.choices import WebhookEvent
+from inference.live import publish_feedback
 from inference.models import InferenceResult
 
 # A corrected chunk this far from the known one, in shares of the dimensions' ranges, scores nothing.
@@ -92,9 +93,7 @@ def give_feedback(
     webhooks.announce(
         collection_id=feedback.collection_id, event=WebhookEvent.FEEDBACK_SUBMITTED, data=webhook_data(feedback)
     )
-    transaction.on_commit(
-        partial(feedback_given.send, sender=Feedback, collection_id=feedback.collection_id, feedback_id=feedback.pk)
-    )
+    transaction.on_commit(partial(_tell, feedback), robust=True)
     return feedback, True
 
 
@@ -108,6 +107,20 @@ def webhook_data(feedback: Feedback) -> dict[str, Any]:
         "verdict": feedback.verdict,
         "review_state": feedback.review_state,
     }
+
+
+def _tell(feedback: Feedback) -> None:
+    feedback_given.send_robust(sender=Feedback, collection_id=feedback.collection_id, feedback_id=feedback.pk)
+    publish_feedback(
+        feedback.collection_id,
+        {
+            "type": "feedback",
+            "request_id": str(feedback.inference_result.request_id),
+            "feedback_type": feedback.feedback_type,
+            "annotator": feedback.author,
+            "created_at": feedback.created_at.isoformat(),
+        },
+    )
 
 
 def _take_turn(principal: Principal, result: InferenceResult) -> None:

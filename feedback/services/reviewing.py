@@ -72,12 +72,13 @@ def review_feedback(
     )
     transaction.on_commit(
         partial(
-            review_given.send,
+            review_given.send_robust,
             sender=Review,
             collection_id=feedback.collection_id,
             feedback_id=feedback.pk,
             review_id=review.pk,
-        )
+        ),
+        robust=True,
     )
     return review
 

@@ -79,9 +79,15 @@ class Finisher:
             for group in by_queue.values():
                 self._send_surely(group)
             if items:
-                self._sent(items)
+                self._tell(items)
             if closing:
                 return
+
+    def _tell(self, items: Sequence[Finished]) -> None:
+        try:
+            self._sent(items)
+        except Exception:  # showing an answer must never stop the next one
+            logger.exception("finisher.not_told")
 
     def _send_surely(self, group: list[Finished]) -> None:
         lost = False

@@ -29,6 +29,7 @@ from core.problems import FieldError, Problem
 from core.redis import UNAVAILABLE, new_async_engine_redis
 from inference.engine import keys, scripts
 from inference.engine.submission import Submission, to_fields
+from inference.results import stored_answer
 
 logger = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class Gateway:
         await self._ensure_listening()
         submission = replace(submission, reply_to=self.name)
         if client_chose_id and await self._may_be_recorded(submission.request_id):
-            stored = await database_sync_to_async(_recorded_answer)(submission)
+            stored = await database_sync_to_async(stored_answer)(submission.request_id, submission.digest)
             if stored is not None:
                 return Answer(stored, True, RateLimitState(True, 0, 0, 0.0, 0.0))
         request_id = submission.request_id.hex
@@ -82,7 +83,7 @@ class Gateway:
             if outcome == b"in_flight":
                 return Answer(await self._await_other(submission), True, state)
             if outcome == b"recorded":
-                stored = await database_sync_to_async(_recorded_answer)(submission)
+                stored = await database_sync_to_async(stored_answer)(submission.request_id, submission.digest)
                 if stored is not None:
                     return Answer(stored, True, state)
             _refuse(outcome, detail, credential, state)
@@ -178,7 +179,7 @@ class Gateway:
                 if stored:
                     return bytes(stored)
                 if recorded:
-                    found = await database_sync_to_async(_recorded_answer)(submission)
+                    found = await database_sync_to_async(stored_answer)(submission.request_id, submission.digest)
                     if found is not None:
                         return bytes(found)
             await asyncio.sleep(0.01)
@@ -272,13 +273,6 @@ def _refuse(outcome: bytes, detail: bytes, credential: Credential, state: RateLi
             problem.code = "recorder_behind"
     problem.headers = state.headers()
     raise problem
-
-
-def _recorded_answer(submission: Submission) -> bytes | None:
-    """The stored answer to a request that PostgreSQL knows. Raises ``Problem`` 409 where it was another request."""
-    from inference.results import stored_answer
-
-    return stored_answer(submission.request_id, submission.digest)
 
 
 _gateways: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = weakref.WeakKeyDictionary()

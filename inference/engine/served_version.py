@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,8 +144,7 @@ class ServedVersion:
             if not fields:  # withdrawn between delivery and reading
                 continue
             items.append(QueuedItem(entry_id, from_fields(fields), fields, fields[b"probe"] == b"1"))
-        prepare = self._prepare if len(items) == 1 else None
-        outcomes = map(self._prepare, items) if prepare else self._decoders.map(self._prepare, items)
+        outcomes = map(self._prepare, items) if len(items) == 1 else self._decoders.map(self._prepare, items)
         for item, prepared in zip(items, outcomes, strict=True):
             if isinstance(prepared, Finished):
                 self._finish(prepared)
@@ -158,6 +158,14 @@ class ServedVersion:
             future.add_done_callback(lambda done, prepared=prepared: self._done(prepared, done))  # type: ignore[misc]
 
     def _prepare(self, item: QueuedItem) -> Prepared | Finished:
+        """``_decode``, whatever it raises: one observation must not end the reader that serves all robots."""
+        try:
+            return self._decode(item)
+        except Exception:
+            logger.exception("observation.not_prepared", policy=f"{self.name}@{self.version}")
+            return self.problem(item, 500, "internal_error", "Something went wrong on our side.")
+
+    def _decode(self, item: QueuedItem) -> Prepared | Finished:
         """Decode and fit the images and find the safety rules; a ``Finished`` where the item ends here."""
         if self._is_expired(item):
             return self.problem(item, 504, "deadline_exceeded", "No answer before the deadline.")
@@ -181,7 +189,7 @@ class ServedVersion:
                 zip(wanted, (pixels[camera] for camera in snapshot.cameras if camera in pixels), strict=False)
             )
         observation = Observation(pixels, np.asarray(submission.state, np.float32), submission.instruction)
-        cache_key = self._cache_key(item) if submission.use_cache and snapshot.cache_enabled else None
+        cache_key = self._cache_key(item, snapshot) if submission.use_cache and snapshot.cache_enabled else None
         if cache_key is not None:
             cached = engine_redis().get(cache_key)
             if cached is not None:
@@ -203,6 +211,20 @@ class ServedVersion:
     # --- the model's thread ---
 
     def _run(self, batch: Sequence[Prepared]) -> list[Checked | PolicyOutputError]:
+        """One batch. It fails once for the circuit, however many robots are in it."""
+        probing = any(prepared.item.probing for prepared in batch)
+        try:
+            outcomes = self._infer(batch)
+        except Exception as error:
+            splits = isinstance(error, AcceleratorOutOfMemoryError) and len(batch) > 1
+            if not splits:
+                self._count_failure(probing)
+            raise
+        if any(isinstance(outcome, PolicyOutputError) for outcome in outcomes):
+            self._count_failure(probing)
+        return outcomes
+
+    def _infer(self, batch: Sequence[Prepared]) -> list[Checked | PolicyOutputError]:
         try:
             chunks = self.policy.infer([prepared.observation for prepared in batch])
         except MemoryError as error:
@@ -230,9 +252,18 @@ class ServedVersion:
             return PolicyOutputError(f"The policy returned a chunk of shape {np.shape(chunk.actions)}, not {wanted}.")
         if not np.isfinite(chunk.actions).all():
             return PolicyOutputError("The policy returned a value that is not a finite number.")
+        if chunk.confidence is not None and not 0 <= chunk.confidence <= 1:
+            return PolicyOutputError(f"The policy returned the confidence {chunk.confidence!r}, which is not in 0..1.")
         return None
 
     def _done(self, prepared: Prepared, future: Future[Batched[Checked | PolicyOutputError]]) -> None:
+        try:
+            self._end(prepared, future)
+        except Exception:  # a future would swallow it, and the robot would wait for nothing
+            logger.exception("answer.not_made", policy=f"{self.name}@{self.version}")
+            self._finish(self.problem(prepared.item, 500, "internal_error", "Something went wrong on our side."))
+
+    def _end(self, prepared: Prepared, future: Future[Batched[Checked | PolicyOutputError]]) -> None:
         item = prepared.item
         if future.cancelled():
             self._finish(self.problem(item, 504, "deadline_exceeded", "No answer before the deadline."))
@@ -243,7 +274,6 @@ class ServedVersion:
         if error is not None:
             logger.warning("policy.failed", policy=f"{self.name}@{self.version}", error=repr(error))
             self._finish(self.problem(item, 502, "policy_failed", "The policy failed on this observation."))
-            self._count_failure(item.probing)
             return
         batched = future.result()
         checked = batched.result
@@ -256,8 +286,8 @@ class ServedVersion:
                 safety=checked.verdict.as_dict(),
                 timing=self._timing(item, batched),
                 cached=False,
-                proposed=None if checked.verdict.verdict == "pass" else checked.chunk.actions,
-                confidence=checked.chunk.confidence,
+                proposed=None if checked.verdict.verdict == "pass" else np.asarray(checked.chunk.actions).tolist(),
+                confidence=None if checked.chunk.confidence is None else float(checked.chunk.confidence),
                 cache_key=prepared.cache_key,
             )
         )
@@ -284,7 +314,7 @@ class ServedVersion:
         safety: dict[str, Any],
         timing: dict[str, Any],
         cached: bool,
-        proposed: Any = None,
+        proposed: list[list[float]] | None = None,
         confidence: float | None = None,
         cache_key: str | None = None,
     ) -> Finished:
@@ -298,7 +328,7 @@ class ServedVersion:
             cached=cached,
             timing=timing,
         )
-        extra = orjson.dumps({"proposed": proposed, "confidence": confidence}, option=orjson.OPT_SERIALIZE_NUMPY)
+        extra = orjson.dumps({"proposed": proposed, "confidence": confidence})
         record: list[bytes | str] = [
             *("digest", submission.digest, "answer", body, "extra", extra, "bytes", str(item.size))
         ]
@@ -306,7 +336,9 @@ class ServedVersion:
             if name not in (b"digest", b"probe"):
                 record += [name, value]
         if cache_key is not None:
-            engine_redis().set(cache_key, orjson.dumps({"actions": actions, "safety": safety}), ex=_CACHE_SECONDS)
+            with suppress(*UNAVAILABLE):
+                remembered = {"actions": actions, "safety": safety, "proposed": proposed, "confidence": confidence}
+                engine_redis().set(cache_key, orjson.dumps(remembered), ex=_CACHE_SECONDS)
         return Finished(
             item,
             200,
@@ -319,7 +351,7 @@ class ServedVersion:
     def _from_cache(self, item: QueuedItem, cached: dict[str, Any]) -> Finished:
         total_ms = round((time.time() - item.submission.accepted_at) * 1000, 3)
         timing = {"queue_ms": total_ms, "inference_ms": 0.0, "total_ms": total_ms, "batch_size": 0}
-        return self._answered(item, actions=cached["actions"], safety=cached["safety"], timing=timing, cached=True)
+        return self._answered(item, **cached, timing=timing, cached=True)
 
     def problem(
         self,
@@ -341,9 +373,11 @@ class ServedVersion:
         request = item.submission.request_id.hex
         return keys.answer(f"{request}:{self.version_id.hex}" if item.submission.is_shadow else request)
 
-    def _cache_key(self, item: QueuedItem) -> str:
+    def _cache_key(self, item: QueuedItem, snapshot: snapshots.CollectionSnapshot) -> str:
         submission = item.submission
-        digest = hashlib.sha256(orjson.dumps([submission.collection_id.hex, submission.instruction, submission.state]))
+        # What was safe under other limits is not an answer under these.
+        rules = [snapshot.safety_mode, snapshot.control_rate_hz, snapshot.dimensions]
+        digest = hashlib.sha256(orjson.dumps([snapshot.id, rules, submission.instruction, submission.state]))
         for camera in sorted(submission.images):
             digest.update(camera.encode() + submission.images[camera].data)
         return keys.result_cache(self.version_id, digest.hexdigest())

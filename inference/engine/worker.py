@@ -61,6 +61,7 @@ class InferenceWorker:
             served.close()
         self._finisher.close(30)
         self._decoders.shutdown(wait=False)
+        self._heart.join(5)
         try:
             registry.bury(self.name)
         except UNAVAILABLE:
@@ -162,15 +163,14 @@ class InferenceWorker:
     # --- the heartbeat ---
 
     def _beat(self) -> None:
-        while not self._stopping.wait(1.0):
-            self._announce()
+        while not self._stopping.wait(0.1):
             try:
                 control = engine_redis().pubsub(ignore_subscribe_messages=True)
                 control.subscribe(keys.control())
                 while not self._stopping.is_set():
-                    if control.get_message(timeout=1.0):
-                        self._changed.set()
                     self._announce()
+                    if control.get_message(timeout=0.5):
+                        self._changed.set()
             except UNAVAILABLE:
                 continue
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 from channels.db import database_sync_to_async
 
 from accounts import credentials
+from accounts.authentication import person_of_jwt
 from accounts.choices import Permission
 from accounts.credentials import Credential
-from accounts.models import User
 from collections_app import snapshots
 from collections_app.models import Collection
 from collections_app.snapshots import CollectionSnapshot
@@ -42,19 +42,7 @@ async def authenticate(scope: Scope, gateway: Gateway) -> Credential:
 
 
 def _person(token: str) -> Credential:
-    from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidToken
-
-    from accounts import tokens
-    from accounts.authentication import JwtAuthentication
-
-    jwt = JwtAuthentication()
-    try:
-        validated = jwt.get_validated_token(token.encode())
-        user = cast(User, jwt.get_user(validated))
-    except (InvalidToken, AuthenticationFailed):
-        raise unauthenticated("The token is not valid.") from None
-    if tokens.is_revoked(validated.payload):
-        raise unauthenticated("The token was revoked.")
+    user = person_of_jwt(token)
     permitted = Collection.objects.restrict(user, Permission.INFERENCE_WRITE).values_list("pk", flat=True)
     visible = Collection.objects.restrict(user, Permission.DATA_READ).values_list("pk", flat=True)
     return Credential(

@@ -96,7 +96,7 @@ def validate(fields: Mapping[str, Any], snapshot: CollectionSnapshot) -> Observa
         errors.append(FieldError(pointer, detail))
 
     for name in fields.keys() - _KNOWN_FIELDS:
-        wrong(f"/{name}", "Unknown field.")
+        wrong(f"/{_pointer(name)}", "Unknown field.")
     request_id = _request_id(fields.get("request_id"), wrong)
     robot = _text(fields, "robot", wrong, limit=MAX_NAME)
     episode = _text(fields, "episode", wrong, limit=MAX_NAME)
@@ -135,6 +135,7 @@ def _text(fields: Mapping[str, Any], name: str, wrong: Any, *, limit: int, requi
     if not isinstance(value, str):
         wrong(f"/{name}", "Must be text.")
         return ""
+    value = unicodedata.normalize("NFC", value)  # first, because it may lengthen
     if len(value) > limit:
         wrong(f"/{name}", f"At most {limit} characters.")
         return ""
@@ -143,7 +144,7 @@ def _text(fields: Mapping[str, Any], name: str, wrong: Any, *, limit: int, requi
         return ""
     if required and not value.strip():
         wrong(f"/{name}", "May not be empty.")
-    return unicodedata.normalize("NFC", value)
+    return value
 
 
 def _whole(fields: Mapping[str, Any], name: str, wrong: Any, *, low: int, high: int) -> int | None:

@@ -2,7 +2,7 @@
 
 An array is a map with the *binary* keys ``__ndarray__``, ``data`` (C order), ``dtype`` and ``shape``; a scalar one with
 ``__npgeneric__``. Source: openpi-client 0.1.2, ``msgpack_numpy.py``. Object, void and complex types are refused both
-ways; sizes are checked before memory is taken. Text keys and the dialect of msgpack-numpy (``nd``) are understood as well.
+ways; sizes are checked before memory is taken. Text keys and msgpack-numpy's dialect (``nd``) are understood too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def unpack_map(body: bytes) -> dict[str, Any]:
             max_array_len=1_000_000,
             max_map_len=10_000,
         )
-    except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError, msgpack.UnpackException) as error:
         raise Problem(
             400, "malformed_msgpack", f"The body is not valid msgpack: {error or type(error).__name__}."
         ) from None

@@ -2,8 +2,8 @@
 
 Arrays are json_numpy's ``{"__numpy__": base64, "dtype", "shape"}``. OpenVLA asks with ``image`` and gets one action of
 float64; OFT asks with ``full_image`` (and ``state``, wrist images) and gets a list, one array a step. The doubly
-encoded variant (``{"encoded": text}``) is answered with a JSON string. Sources: openvla ``vla-scripts/deploy.py``, openvla-oft
-``vla-scripts/deploy.py``.
+encoded variant (``{"encoded": text}``) is answered with a JSON string. Sources: ``vla-scripts/deploy.py`` of
+openvla and of openvla-oft.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 
 from accounts.credentials import Credential
-from collections_app.models import ApiKeyGrant
+from collections_app.models import Collection
 from collections_app.snapshots import CollectionSnapshot
 from core.asgi import (
     ClientDisconnectedError,
@@ -88,6 +88,8 @@ async def _answer(scope: Scope, receive: Receive, accepted_at: float) -> tuple[b
         told = _encode(np.asarray(actions[0], np.float64))
     encoded = orjson.dumps(told)
     headers = answer.rate_limit.headers()
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
     headers["X-Inference-Request-ID"] = orjson.loads(answer.body)["request_id"]
     return (orjson.dumps(encoded.decode()) if doubly else encoded), headers
 
@@ -102,10 +104,10 @@ async def _collection(slug: Any, credential: Credential, engine: Gateway) -> Col
 
 
 def _only_slug(credential: Credential) -> str:
-    grant = ApiKeyGrant.objects.select_related("collection").filter(api_key=credential.key_id).first()
-    if grant is None:
+    collection = Collection.objects.filter(pk__in=credential.collection_ids).first()
+    if collection is None:
         raise not_found("No such collection.")
-    return grant.collection.slug
+    return collection.slug
 
 
 def to_request(observation: dict[str, Any], snapshot: CollectionSnapshot) -> dict[str, Any]:

@@ -97,11 +97,11 @@ def search(
     rankings: dict[str, list[uuid.UUID]] = {}
     if similar_to is not None:
         origin = _origin(principal, similar_to)
-        rankings[MEANING] = _nearest(rows.exclude(pk=origin.pk), np.asarray(origin.embedding))
+        rankings[MEANING] = nearest(rows.exclude(pk=origin.pk), np.asarray(origin.embedding))
     elif text.strip():
         vector = _query_vector(text.strip())
         if vector is not None:
-            rankings[MEANING] = _nearest(rows, vector)
+            rankings[MEANING] = nearest(rows, vector)
         rankings[WORDS] = _with_words(rows, text)
     return _hits(rankings, limit)
 
@@ -118,7 +118,8 @@ def fuse(rankings: Iterable[list[uuid.UUID]]) -> dict[uuid.UUID, float]:
     return {identifier: score / best for identifier, score in scores.items()}
 
 
-def _nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[uuid.UUID]:
+def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[uuid.UUID]:
+    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [384]``, that are near at all."""
     ranked = rows.annotate(distance=CosineDistance("embedding", vector)).order_by("distance")
     with transaction.atomic(), connection.cursor() as cursor:
         # The scan goes on until enough rows pass the filters (pgvector 0.8, "iterative index scans").

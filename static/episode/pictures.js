@@ -10,7 +10,7 @@ export class Pictures {
     for (const camera of cameras.filter((name) => frames.some((frame) => frame.images[name]))) {
       const figure = document.createElement("figure");
       const image = document.createElement("img");
-      image.alt = `Camera ${camera}`;
+      image.alt = interpolate(gettext("Camera %s"), [camera]);
       const caption = document.createElement("figcaption");
       caption.textContent = camera;
       figure.append(image, caption);

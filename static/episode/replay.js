@@ -54,7 +54,7 @@ class Replay {
     this.at = Math.min(frames.length - 1, Math.max(0, index));
     const frame = frames[this.at];
     this.scrub.value = this.at;
-    this.scrub.setAttribute("aria-valuetext", `Result ${this.at + 1} of ${frames.length}`);
+    this.scrub.setAttribute("aria-valuetext", interpolate(gettext("Result %s of %s"), [this.at + 1, frames.length]));
     this.position.textContent = `${this.at + 1} / ${frames.length}`;
     this.timeline.querySelector("[data-now]")?.removeAttribute("data-now");
     this.timeline.children[this.at].setAttribute("data-now", "");
@@ -70,7 +70,7 @@ class Replay {
     const length = this.mode === "episode" ? this.frames.length : Math.max(...lines.map((line) => line.values.length), 1);
     const cursor = this.mode === "episode" ? this.at : null;
     this.#scale = drawRows(this.plot, this.data.dimensions, lines, { length, cursor, rowHeight: ROW_HEIGHT, read: SENT });
-    this.plot.setAttribute("aria-label", `Actions of result ${this.at + 1}; every number is in the table below`);
+    this.plot.setAttribute("aria-label", interpolate(gettext("Actions of result %s"), [this.at + 1]));
   }
 
   togglePlay() {
@@ -100,7 +100,7 @@ class Replay {
   }
 
   #showPlaying(playing) {
-    this.play.setAttribute("aria-label", playing ? "Stop" : "Play");
+    this.play.setAttribute("aria-label", playing ? gettext("Stop") : gettext("Play"));
     this.play.querySelector("use").setAttribute("href", `${document.documentElement.dataset.icons}#${playing ? "pause" : "play"}`);
   }
 
@@ -108,7 +108,7 @@ class Replay {
   nextIssue() {
     const order = [...this.frames.keys()].map((offset) => (this.at + 1 + offset) % this.frames.length);
     const found = order.find((index) => this.frames[index].safety.verdict !== "pass" || this.frames[index].corrected);
-    if (found === undefined) toast("Every result here passed, and nobody corrected one.", { tone: "pass", symbol: "pass" });
+    if (found === undefined) toast(gettext("Every result here passed, and nobody corrected one."), { tone: "pass", symbol: "pass" });
     else this.go(found);
   }
 
@@ -151,7 +151,7 @@ class Replay {
     const url = new URL(location.href);
     url.searchParams.set("at", this.frames[this.at].request_id);
     await navigator.clipboard.writeText(url.href);
-    toast("Link to this moment copied.", { symbol: "copy", seconds: 2 });
+    toast(gettext("Link to this moment copied."), { symbol: "copy", seconds: 2 });
   }
 
   #key(event) {

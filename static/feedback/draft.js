@@ -1,4 +1,5 @@
 // What was entered is saved on the server a moment after each change, and in this browser in case the session has ended.
+// Whoever signs in again in another tab comes back to a page that works: it takes the new session's token and saves.
 const DELAY_MS = 700;
 
 export class Draft {
@@ -9,7 +10,9 @@ export class Draft {
     this.status = document.querySelector("[data-draft-status]");
     this.signedOut = document.querySelector("[data-signed-out]");
     addEventListener("pagehide", () => this.timer && this.save({ keepalive: true }));
+    addEventListener("focus", () => this.signedOut.hidden || this.save());
     form.addEventListener("submit", () => {
+      this.token();
       clearTimeout(this.timer);
       this.timer = null;
       this.submitted = true;
@@ -41,7 +44,7 @@ export class Draft {
         keepalive,
         headers: {
           "Content-Type": "application/json",
-          "X-CSRFToken": this.form.elements.csrfmiddlewaretoken.value,
+          "X-CSRFToken": this.token(),
         },
         body: JSON.stringify(this.read()),
       });
@@ -54,6 +57,14 @@ export class Draft {
     } catch {
       this.say("kept", new Date());
     }
+  }
+
+  // The token of the session that there is now, in the form too.
+  token() {
+    const field = this.form.elements.csrfmiddlewaretoken;
+    const cookie = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
+    if (cookie) field.value = cookie[1];
+    return field.value;
   }
 
   say(state, at) {

@@ -1,10 +1,11 @@
-// The verdict badge, as core/templatetags/badges.py renders it.
+// Safety in words and badges; the badge is as core/templatetags/badges.py renders it.
+import { formatValue } from "../plots/canvas.js";
 import { icon } from "./icons.js";
 
 const LOOKS = {
-  pass: ["pass", "pass", "Passed"],
-  clamped: ["warn", "clamped", "Clamped"],
-  rejected: ["fail", "rejected", "Rejected"],
+  pass: ["pass", "pass", gettext("Passed")],
+  clamped: ["warn", "clamped", gettext("Clamped")],
+  rejected: ["fail", "rejected", gettext("Rejected")],
 };
 
 export function showVerdict(element, verdict) {
@@ -16,4 +17,8 @@ export function showVerdict(element, verdict) {
   badge.dataset.tone = tone;
   badge.append(icon(symbol), label);
   element.replaceChildren(badge);
+}
+
+export function describeViolation({ step, dimension, rule, value, limit }) {
+  return interpolate(gettext("Step %s, %s: %s %s (limit %s)"), [step, dimension, rule, formatValue(value), formatValue(limit)]);
 }

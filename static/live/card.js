@@ -20,7 +20,7 @@ export class Card {
     }
     this.element.dataset.robot = robot.name;
     this.#parts.name.textContent = robot.name;
-    this.#parts.open.setAttribute("aria-label", `${robot.name} in full`);
+    this.#parts.open.setAttribute("aria-label", interpolate(gettext("%s in full"), [robot.name]));
     this.#parts.open.addEventListener("click", () => page.open(robot));
     this.#parts.mark.addEventListener("click", () => page.mark(robot));
     this.#parts.flag.addEventListener("click", () => page.flag(robot));
@@ -41,12 +41,13 @@ export class Card {
     showVerdict(this.#parts.verdict, result.safety.verdict);
     write(this.#parts.policy, `${result.model.name}@${result.model.version}`);
     write(this.#parts.instruction, result.instruction);
-    const step = result.step === null || result.step === undefined ? "" : ` · step ${result.step}`;
-    write(this.#parts.latency, `${Math.round(result.timing.total_ms)} ms · batch ${result.timing.batch_size}${step}`);
+    const facts = [`${Math.round(result.timing.total_ms)} ms`, interpolate(gettext("batch %s"), [result.timing.batch_size])];
+    if (Number.isInteger(result.step)) facts.push(interpolate(gettext("step %s"), [result.step]));
+    write(this.#parts.latency, facts.join(" · "));
     this.draw();
     this.element.toggleAttribute("data-flagged", this.robot.flagged.has(result.request_id));
     this.element.toggleAttribute("data-marked", this.page.isMarked(result.request_id));
-    this.#parts.plot.setAttribute("aria-label", `Actions of ${this.robot.name}: ${this.page.describe(result)}`);
+    this.#parts.plot.setAttribute("aria-label", this.page.label(this.robot));
     this.tick(performance.now());
   }
 
@@ -63,9 +64,9 @@ export class Card {
 
 function formatAge(milliseconds) {
   const seconds = milliseconds / 1000;
-  if (seconds < 2) return "now";
-  if (seconds < 120) return `${Math.round(seconds)} s ago`;
-  return seconds < 7200 ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds / 3600)} h ago`;
+  if (seconds < 2) return gettext("now");
+  if (seconds < 120) return interpolate(gettext("%s s ago"), [Math.round(seconds)]);
+  return seconds < 7200 ? interpolate(gettext("%s min ago"), [Math.round(seconds / 60)]) : interpolate(gettext("%s h ago"), [Math.round(seconds / 3600)]);
 }
 
 function write(element, text) {

@@ -1,9 +1,8 @@
 // One robot in full: every camera, every dimension with its limits, and what safety had to say.
 import { drawRows } from "../plots/actions.js";
-import { formatValue } from "../plots/canvas.js";
 import { icon } from "../js/icons.js";
 import { formatTime } from "../js/times.js";
-import { showVerdict } from "../js/verdicts.js";
+import { describeViolation, showVerdict } from "../js/verdicts.js";
 import { showPicture } from "./pictures.js";
 
 const TRAIL_SHOWN = 60;
@@ -33,7 +32,7 @@ export class Focus {
   #addCamera(camera) {
     const figure = document.createElement("figure");
     const image = document.createElement("img");
-    image.alt = `Camera ${camera} of ${this.robot.name}`;
+    image.alt = interpolate(gettext("Camera %s of %s"), [camera, this.robot.name]);
     const caption = document.createElement("figcaption");
     caption.textContent = camera;
     figure.append(image, caption);
@@ -48,7 +47,7 @@ export class Focus {
     this.#parts.policy.textContent = `${result.model.name}@${result.model.version}`;
     this.#parts.instruction.textContent = result.instruction;
     this.#parts.replay.href = this.page.linkTo("result_url", result);
-    this.#parts.score.textContent = `score ${result.safety.score.toFixed(2)}`;
+    this.#parts.score.textContent = interpolate(gettext("score %s"), [result.safety.score.toFixed(2)]);
     this.#showFacts(result);
     this.#showViolations(result.safety.violations);
     this.draw();
@@ -56,14 +55,15 @@ export class Focus {
 
   #showFacts(result) {
     const { timing } = result;
+    const seconds = result.actions.length / this.page.data.control_rate_hz;
     const facts = [
-      ["Answered", formatTime(new Date(result.created_at), "exact")],
-      ["Episode", result.episode ?? "–"],
-      ["Step", result.step ?? "–"],
-      ["Total", `${timing.total_ms.toFixed(1)} ms`],
-      ["Queue", `${timing.queue_ms.toFixed(1)} ms`],
-      ["Inference", `${timing.inference_ms.toFixed(1)} ms, batch of ${timing.batch_size}`],
-      ["Chunk", `${result.actions.length} steps, ${(result.actions.length / this.page.data.control_rate_hz).toFixed(2)} s`],
+      [gettext("Answered"), formatTime(new Date(result.created_at), "exact")],
+      [gettext("Episode"), result.episode ?? "–"],
+      [gettext("Step"), result.step ?? "–"],
+      [gettext("Total"), `${timing.total_ms.toFixed(1)} ms`],
+      [gettext("Queue"), `${timing.queue_ms.toFixed(1)} ms`],
+      [gettext("Inference"), interpolate(gettext("%s ms, batch of %s"), [timing.inference_ms.toFixed(1), timing.batch_size])],
+      [gettext("Chunk"), interpolate(gettext("%s steps, %s s"), [result.actions.length, seconds.toFixed(2)])],
     ];
     this.#parts.facts.replaceChildren(
       ...facts.flatMap(([name, value]) => [element("dt", name), element("dd", String(value))]),
@@ -71,14 +71,11 @@ export class Focus {
   }
 
   #showViolations(violations) {
-    const items = violations.map((violation) => {
-      const value = `${formatValue(violation.value)} (limit ${formatValue(violation.limit)})`;
-      return element("li", `Step ${violation.step}, ${violation.dimension}: ${violation.rule} ${value}`);
-    });
+    const items = violations.map((violation) => element("li", describeViolation(violation)));
     if (!items.length) {
       const item = element("li", "");
       item.className = "row muted";
-      item.append(icon("pass"), "Every step is inside the action space's limits.");
+      item.append(icon("pass"), gettext("Every step is inside the action space's limits."));
       items.push(item);
     }
     this.#parts.violations.replaceChildren(...items);
@@ -97,7 +94,7 @@ export class Focus {
       { token: "--plot-sent", width: 2, values: ahead },
     ];
     drawRows(this.#parts.plot, this.page.data.dimensions, lines, { length, cursor: past.length, rowHeight: 72 });
-    this.#parts.plot.setAttribute("aria-label", `Actions of ${this.robot.name}: ${this.page.describe(result)}`);
+    this.#parts.plot.setAttribute("aria-label", this.page.label(this.robot));
   }
 
   remove() {

@@ -89,11 +89,12 @@ class LivePage {
   }
 
   #missed(count) {
-    toast(`This browser is slower than the robots: ${count} results were skipped.`, { symbol: "clock" });
+    toast(interpolate(gettext("This browser is slower than the robots: %s results were skipped."), [count]), { symbol: "clock" });
   }
 
   #feedback(message) {
-    toast(`${message.annotator || "Somebody"} gave feedback: ${message.feedback_type}.`, { symbol: "feedback" });
+    const words = [message.annotator || gettext("Somebody"), message.feedback_type];
+    toast(interpolate(gettext("%s gave feedback: %s."), words), { symbol: "feedback" });
   }
 
   togglePause() {
@@ -101,7 +102,7 @@ class LivePage {
     this.missed = 0;
     const button = document.getElementById("pause");
     button.setAttribute("aria-pressed", String(this.paused));
-    button.querySelector("span").textContent = this.paused ? "Go on" : "Pause";
+    button.querySelector("span").textContent = this.paused ? gettext("Go on") : gettext("Pause");
     button.querySelector("use").setAttribute("href", `${document.documentElement.dataset.icons}#${this.paused ? "play" : "pause"}`);
     showConnection({ state: this.paused ? "paused" : "open" }, this);
   }
@@ -135,7 +136,7 @@ class LivePage {
   mark(robot) {
     this.markers.add(robot.result);
     if (!this.focus) this.cards.get(robot.name).show();
-    toast(`Marked ${robot.name}.`, { symbol: "bookmark", seconds: 2 });
+    toast(interpolate(gettext("Marked %s."), [robot.name]), { symbol: "bookmark", seconds: 2 });
   }
 
   isMarked(requestId) {
@@ -148,10 +149,10 @@ class LivePage {
     try {
       await post(this.linkTo("flag_url", result));
       robot.flagged.add(result.request_id);
-      toast(`${robot.name} is in the review queue.`, { tone: "pass", symbol: "flag" });
+      toast(interpolate(gettext("%s is in the review queue."), [robot.name]), { tone: "pass", symbol: "flag" });
       if (!this.focus) this.cards.get(robot.name).show();
     } catch (error) {
-      toast(`Could not flag it: ${error.message}`, { tone: "fail", symbol: "error" });
+      toast(interpolate(gettext("Could not flag it: %s"), [error.message]), { tone: "fail", symbol: "error" });
     }
   }
 
@@ -159,10 +160,12 @@ class LivePage {
     return this.data[name].replace(this.data.any_request, result.request_id);
   }
 
-  describe(result) {
-    const first = result.actions[0];
-    if (!first) return "nothing was sent";
-    return this.data.dimensions.map((dimension, index) => `${dimension.name} ${formatValue(first[index])}`).join(", ");
+  // What a plot says to those who do not see it.
+  label(robot) {
+    const first = robot.result.actions[0];
+    const values = this.data.dimensions.map((dimension, index) => `${dimension.name} ${formatValue(first?.[index])}`);
+    const words = first ? values.join(", ") : gettext("nothing was sent");
+    return interpolate(gettext("Actions of %s: %s"), [robot.name, words]);
   }
 }
 

@@ -56,7 +56,7 @@ export class Markers {
     link.append(title, instruction);
     const button = document.createElement("button");
     button.type = "button";
-    button.setAttribute("aria-label", "Remove this marker");
+    button.setAttribute("aria-label", gettext("Remove this marker"));
     button.append(icon("close"));
     button.addEventListener("click", () => this.#remove(marker.request_id));
     row.append(link, button);

@@ -8,7 +8,6 @@ import json
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -34,9 +33,7 @@ WATCH = """() => {
 }"""
 
 
-def test_an_answer_is_on_the_screen_within_a_fifth_of_a_second(
-    system: RunningSystem, chromium: Browser, record_property: Callable[[str, object], None]
-) -> None:
+def test_an_answer_is_on_the_screen_within_a_fifth_of_a_second(system: RunningSystem, chromium: Browser) -> None:
     page = chromium.new_context().new_page()
     log_in(page, system, "viewer")
     page.goto(f"{system.base_url}/live/demo/")
@@ -48,9 +45,8 @@ def test_an_answer_is_on_the_screen_within_a_fifth_of_a_second(
     expect(page.locator("[data-robot=probe]")).to_contain_text(f"step {STEPS}")
     shown = page.evaluate("window.shownAt")
     delays = [shown[str(step)] - at for step, at in answered.items() if str(step) in shown]
-    record_property("shown_after_ms", {"median": statistics.median(delays), "worst": max(delays)})
     assert len(delays) == STEPS, "a viewer that keeps up sees every step"
-    assert statistics.median(delays) < WITHIN_MS
+    assert statistics.median(delays) < WITHIN_MS, delays
 
 
 def _ask(system: RunningSystem, *, step: int) -> float:

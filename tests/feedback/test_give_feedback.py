@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from accounts.models import AuditLog, User
 from accounts.principals import Service
 from core.problems import Problem
+from core.redis import engine_redis
 from feedback import services
 from feedback.choices import FeedbackType
 from feedback.models import Feedback, GoldAnswer
 from feedback.signals import feedback_given
+from inference.engine import keys
 from tests.factories import ApiKeyFactory, InferenceResultFactory
 from tests.feedback.conftest import chunk
 
@@ -166,6 +169,26 @@ def test_the_apps_above_hear_of_it_after_the_commit(
     finally:
         feedback_given.disconnect(listen)
     assert heard == [{"collection_id": result.collection_id, "feedback_id": given.pk}]
+
+
+def test_viewers_of_the_live_page_see_it_at_once(
+    annotator: User, result: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    viewer = engine_redis().pubsub(ignore_subscribe_messages=True)
+    viewer.subscribe(keys.live(result.collection_id.hex))
+    viewer.get_message(timeout=1)
+    with django_capture_on_commit_callbacks(execute=True):
+        services.give_feedback(principal=annotator, result=result, feedback_type=FeedbackType.SUCCESS)
+    message = viewer.get_message(timeout=5)
+    viewer.close()
+    seen = json.loads(message["data"])
+    assert seen.pop("created_at")
+    assert seen == {
+        "type": "feedback",
+        "request_id": str(result.request_id),
+        "feedback_type": "success",
+        "annotator": annotator.username,
+    }
 
 
 @pytest.mark.parametrize(("value", "score"), [(0.2, 1.0), (0.25, pytest.approx(0.9286, abs=1e-3)), (-0.5, 0.0)])

@@ -5,6 +5,7 @@ from django.urls import path
 from vla_project.pages import collection_views, views
 
 urlpatterns = [
+    path("jsi18n/", views.javascript_catalog, name="javascript-catalog"),
     path("", views.home, name="home"),
     path("collections/", views.collections, name="collections"),
     path("collections/<slug:slug>/", collection_views.overview, name="collection"),

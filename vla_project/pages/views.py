@@ -10,7 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.vary import vary_on_headers
+from django.views.i18n import JavaScriptCatalog
 
 from accounts.choices import Permission
 from collections_app.selectors import permissions_on, permitted_episode
@@ -21,6 +24,9 @@ from vla_project.pages.attention import attention_of
 from vla_project.pages.forms import EpisodeForm
 from vla_project.pages.replay import episode_results, replay_of
 from vla_project.pages.visitor import visitor_of
+
+# The scripts' texts in the visitor's language; public, as the scripts are.
+javascript_catalog = cache_control(max_age=3600)(vary_on_headers("Accept-Language")(JavaScriptCatalog.as_view()))
 
 HOME_COLLECTIONS = 6
 LISTED_COLLECTIONS = 100

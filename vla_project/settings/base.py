@@ -18,7 +18,7 @@ env = environ.Env()
 
 VERSION = "0.1.0"
 
-# --- identity and secrets: no defaults here; local.py and test.py supply theirs, production demands them ------------
+# --- identity and secrets: no defaults here; local.py and test.py supply theirs, production demands them -------------
 SECRET_KEY = env.str("SECRET_KEY", default="")
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 API_KEY_PEPPER = env.str("API_KEY_PEPPER", default="")
@@ -128,7 +128,7 @@ def database(url: str) -> dict[str, Any]:
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- Redis: one server, one logical database per purpose ---------------------------------------------------------------
+# --- Redis: one server, one logical database per purpose -------------------------------------------------------------
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 
 
@@ -161,7 +161,7 @@ CHANNEL_LAYERS = {
     }
 }
 
-# --- Celery ------------------------------------------------------------------------------------------------------------
+# --- Celery ----------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_BROKER_URL
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
@@ -200,7 +200,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "deliver-webhooks": {"task": "feedback.tasks.deliver_due_webhooks", "schedule": 10.0},
 }
 
-# --- users, sessions, API ------------------------------------------------------------------------------------------------
+# --- users, sessions, API --------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -227,6 +227,7 @@ REST_FRAMEWORK = {
         "accounts.authentication.BrowserSessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.KeyRateThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["core.renderers.OrjsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["core.parsers.StrictJsonParser"],
     "DEFAULT_PAGINATION_CLASS": "core.pagination.NewestFirstCursorPagination",
@@ -310,7 +311,7 @@ STORAGES = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
-# --- inference ---------------------------------------------------------------------------------------------------------
+# --- inference -------------------------------------------------------------------------------------------------------
 INFERENCE = {
     "MAX_BODY_BYTES": 8 * 1024 * 1024,
     "MAX_IMAGE_SIDE": 4096,
@@ -329,14 +330,14 @@ INFERENCE = {
     "CIRCUIT_OPEN_MS": 5000,
 }
 
-# --- pipeline ----------------------------------------------------------------------------------------------------------
+# --- pipeline --------------------------------------------------------------------------------------------------------
 # A folder with all-MiniLM-L6-v2; empty means the installed package that brings it.
 EMBEDDING_MODEL_PATH = env.str("EMBEDDING_MODEL_PATH", default="")
 
-# --- webhooks: networks of our own that they may reach, besides the public internet, as CIDR ------------------------------
+# --- webhooks: networks of our own that they may reach, besides the public internet, as CIDR -------------------------
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 
-# --- security: the headers that hold in every environment; production.py adds TLS ---------------------------------------
+# --- security: the headers that hold in every environment; production.py adds TLS ------------------------------------
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"

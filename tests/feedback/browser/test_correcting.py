@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
+from django.utils.crypto import get_random_string
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
@@ -134,8 +135,10 @@ def test_a_session_that_ends_loses_nothing_that_was_entered(
     expect(page.locator("[data-signed-out]")).to_be_visible()
     assert "comment" in Draft.objects.get().content
     assert Draft.objects.get().content["comment"] == ""
-    page.context.add_cookies([session_cookie(annotator, live_server.url)])
     page.reload()
+    page.wait_for_url("**/login/**")
+    page.context.add_cookies([session_cookie(annotator, live_server.url)])
+    page.goto(f"/feedback/{tasks[0].pk}/")
     at(page, tasks[0])
     expect(page.locator("#comment")).to_have_value("Written after the session had ended.")
     expect(page.locator("input[name='rating'][value='4']")).to_be_checked()
@@ -144,6 +147,26 @@ def test_a_session_that_ends_loses_nothing_that_was_entered(
     page.keyboard.press("Enter")
     at(page, tasks[1])
     assert Feedback.objects.get().comment == "Written after the session had ended."
+
+
+def test_signing_in_again_in_another_tab_is_enough_to_go_on(
+    open_page: SignIn, annotator: User, tasks: list[FeedbackTask], live_server: Any
+) -> None:
+    page = open_page(annotator)
+    page.keyboard.press("n")
+    at(page, tasks[0])
+    Session.objects.all().delete()
+    cache.clear()
+    page.keyboard.press("5")
+    expect(page.locator("[data-signed-out]")).to_be_visible()
+    renewed = {"name": "csrftoken", "value": get_random_string(32), "url": live_server.url}
+    page.context.add_cookies([session_cookie(annotator, live_server.url), renewed])
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.locator("[data-signed-out]")).to_be_hidden()
+    page.keyboard.press("a")
+    page.keyboard.press("Enter")
+    at(page, tasks[1])
+    assert Feedback.objects.get().rating == 5
 
 
 def test_a_draft_follows_its_author_to_another_browser(

@@ -1,0 +1,188 @@
+"""Search over many vectors: recall against exact search, latency, the index's size and build time.
+
+    python -m benchmarks.search [--vectors 1000000] [--queries 200]
+
+Vectors are the real model's, of composed instructions, with noise. Each count is measured unfiltered and filtered to a
+collection that holds 1% of the rows. Starts a PostgreSQL of its own under ``var/bench/``; writes
+``var/bench/search.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+
+VERBS = ("pick up", "push", "open", "close", "drop", "hand over", "wipe", "pour", "stack", "turn")
+COLOURS = ("red", "blue", "green", "yellow", "white", "black")
+THINGS = ("cube", "cup", "drawer", "bottle", "plate", "lid", "sponge", "box", "spoon", "door", "towel", "valve")
+PLACES = ("on the table", "in the sink", "beside the robot")
+NOISE = 0.02
+SMALL_SHARE = 100  # every 100th row belongs to the small collection
+TOP = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vectors", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=200)
+    options = parser.parse_args()
+    root = Path("var/bench").resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix="search.") as folder:
+        Path(folder).chmod(0o755)  # as root the server runs as somebody else
+        results = measure(Path(folder), options.vectors, options.queries)
+    (root / "search.json").write_text(json.dumps(results, indent=2))
+
+
+def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
+    from vla_project.launcher import EmbeddedPostgres
+    from vla_project.launcher.ports import free_port
+
+    memory = {
+        "shared_buffers": "2GB",
+        "maintenance_work_mem": "3GB",
+        "synchronous_commit": "off",
+        "max_wal_size": "8GB",
+    }
+    postgres = EmbeddedPostgres(folder / "postgres", port=free_port(), settings=memory)
+    try:
+        postgres.start()
+        os.environ.update(
+            DATABASE_URL=postgres.url,
+            VAR_DIR=str(folder / "var"),
+            DJANGO_SETTINGS_MODULE="vla_project.settings.test",
+        )
+        import django
+
+        django.setup()
+        return _measure(count, queries)
+    finally:
+        postgres.stop()
+
+
+def _measure(count: int, queries: int) -> dict[str, Any]:
+    from django.core.management import call_command
+    from django.db import connection
+
+    from pipeline.embeddings.encoders import indexing_encoder
+    from tests.factories import CollectionFactory
+
+    call_command("migrate", verbosity=0)
+    collections = {"all": CollectionFactory(slug="large"), "1%": CollectionFactory(slug="small")}
+    texts = [f"{v} the {c} {t} {p}" for v, c, t, p in product(VERBS, COLOURS, THINGS, PLACES)]
+    started = time.perf_counter()
+    base = indexing_encoder().encode(texts)
+    encoding = len(texts) / (time.perf_counter() - started)
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX embedding_cosine, embedding_words, embedding_metadata")
+        _fill(cursor, base, texts, count, collections)
+        started = time.perf_counter()
+        cursor.execute("SET max_parallel_maintenance_workers = 2")
+        cursor.execute(
+            "CREATE INDEX embedding_cosine ON embeddings USING hnsw (embedding vector_cosine_ops) "
+            "WITH (m = 16, ef_construction = 64)"
+        )
+        build = time.perf_counter() - started
+        cursor.execute("VACUUM ANALYZE embeddings")
+        cursor.execute("SELECT pg_relation_size('embedding_cosine')")
+        size = cursor.fetchone()[0]
+    random = np.random.default_rng(2)
+    asked = _near(base[random.integers(0, len(base), queries)], random)
+    rows = [_row(name, collection.pk if name != "all" else None, asked) for name, collection in collections.items()]
+    _say(f"\n{count} vectors; index {size / 1e6:.0f} MB, built in {build:.0f} s; encoded {encoding:.0f} texts/s")
+    _say(f"{'filter':>6} {'recall@10':>10} {'p50 ms':>8} {'p95 ms':>8}")
+    for row in rows:
+        _say(f"{row['filter']:>6} {row['recall']:>10.3f} {row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f}")
+    return {"vectors": count, "index_bytes": size, "build_seconds": build, "texts_per_second": encoding, "rows": rows}
+
+
+def _fill(cursor: Any, base: Vectors, texts: list[str], count: int, collections: dict[str, Any]) -> None:
+    """Rows of noisy copies of ``base``; every hundredth in the small collection."""
+    from datetime import UTC, datetime
+
+    from core.identifiers import uuid7
+    from pipeline.embeddings.encoders import MODEL_NAME, model_revision
+
+    random = np.random.default_rng(1)
+    moment = datetime.now(tz=UTC)
+    columns = (
+        "id, collection_id, source_kind, source_id, safety_verdict, occurred_at, text, text_sha256, embedding, "
+        "model_name, model_revision, metadata, created_at"
+    )
+    with cursor.copy(f"COPY embeddings ({columns}) FROM STDIN") as copy:
+        for start in range(0, count, 10_000):
+            chosen = random.integers(0, len(base), min(10_000, count - start))
+            for number, (which, vector) in enumerate(
+                zip(chosen, _near(base[chosen], random), strict=True), start=start
+            ):
+                owner = collections["1%" if number % SMALL_SHARE == 0 else "all"]
+                literal = "[" + ",".join(f"{value:.5f}" for value in vector.tolist()) + "]"
+                copy.write_row(
+                    (uuid7(), owner.pk, "result", uuid7(), "pass", moment, texts[which], "", literal)
+                    + (MODEL_NAME, model_revision(), "{}", moment)
+                )
+
+
+def _near(vectors: Vectors, random: np.random.Generator) -> Vectors:
+    """``vectors`` with noise, of length 1 again."""
+    noisy = vectors + random.normal(0.0, NOISE, vectors.shape)
+    return np.asarray(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _row(name: str, collection_id: Any, asked: Vectors) -> dict[str, Any]:
+    from pipeline.embeddings.search import nearest
+    from pipeline.models import Embedding
+
+    rows = Embedding.objects.filter(collection=collection_id) if collection_id else Embedding.objects.all()
+    for vector in asked[:10]:
+        nearest(rows, vector)
+    found, times = _timed(lambda vector: nearest(rows, vector)[:TOP], asked)
+    exact = [_exact(rows, vector) for vector in asked]
+    recall = np.mean([len(set(f) & set(e)) / TOP for f, e in zip(found, exact, strict=True)])
+    return {
+        "filter": name,
+        "recall": float(recall),
+        "p50_ms": float(np.percentile(times, 50)),
+        "p95_ms": float(np.percentile(times, 95)),
+    }
+
+
+def _timed(ask: Callable[[Vectors], list[Any]], asked: Vectors) -> tuple[list[list[Any]], list[float]]:
+    found, times = [], []
+    for vector in asked:
+        started = time.perf_counter()
+        found.append(ask(vector))
+        times.append((time.perf_counter() - started) * 1000)
+    return found, times
+
+
+def _exact(rows: Any, vector: Vectors) -> list[Any]:
+    from django.db import connection, transaction
+    from pgvector.django import CosineDistance
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_indexscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = on")
+        ranked = rows.annotate(distance=CosineDistance("embedding", vector)).order_by("distance")
+        return list(ranked.values_list("pk", flat=True)[:TOP])
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
