@@ -17,6 +17,7 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -35,6 +36,7 @@ _UNKNOWN = b"unknown"
 # Stands in a snapshot's place after a change, so that a reader who asked the database before it writes nothing old.
 _CHANGED = b"changed"
 _CHANGED_SECONDS = 10
+_NOTE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,11 @@ def authenticate(token: str, *, ip_address: str | None) -> Credential:
     known = _fresh(public_id)
     if known is None:
         known = _remember(public_id, _read_through(public_id))
-    return _checked(known, secret, ip_address, public_id)
+    credential = _checked(known, secret, ip_address, public_id)
+    if _use_is_worth_noting(public_id):
+        with suppress(*UNAVAILABLE):
+            engine_redis().hset(_uses_key(), public_id, int(time.time()))
+    return credential
 
 
 async def authenticate_async(token: str, *, ip_address: str | None, redis_client: Any) -> Credential:
@@ -97,7 +103,20 @@ async def authenticate_async(token: str, *, ip_address: str | None, redis_client
             known = _remember(public_id, await database_sync_to_async(_read_through)(public_id))
         else:
             known = _remember(public_id, _decode(stored))
-    return _checked(known, secret, ip_address, public_id)
+    credential = _checked(known, secret, ip_address, public_id)
+    if _use_is_worth_noting(public_id):
+        with suppress(*UNAVAILABLE):
+            await redis_client.hset(_uses_key(), public_id, int(time.time()))
+    return credential
+
+
+def take_noted_uses() -> dict[str, datetime]:
+    """When keys were last used, by public id, as noted since the last call; each process notes a key once a minute."""
+    with engine_redis().pipeline(transaction=True) as pipe:
+        pipe.hgetall(_uses_key())
+        pipe.delete(_uses_key())
+        noted, _deleted = pipe.execute()
+    return {public_id.decode(): datetime.fromtimestamp(int(at), UTC) for public_id, at in noted.items()}
 
 
 # --- snapshots -----------------------------------------------------------------------------------------------------
@@ -105,6 +124,8 @@ async def authenticate_async(token: str, *, ip_address: str | None, redis_client
 _local: dict[str, tuple[float, Credential | None]] = {}
 # The last proof of each key that this process accepted: spares a repeated token the HMAC.
 _proofs: dict[str, tuple[str, str]] = {}
+# When this process last noted each key's use, on the monotonic clock.
+_noted: dict[str, float] = {}
 
 
 def _fresh(public_id: str) -> Credential | bool | None:
@@ -119,6 +140,7 @@ def _remember(public_id: str, credential: Credential | None) -> Credential | boo
     if len(_local) > 10_000:
         _local.clear()
         _proofs.clear()
+        _noted.clear()
     _local[public_id] = (time.monotonic() + settings.INFERENCE["SETTINGS_CACHE_SECONDS"], credential)
     return credential if credential is not None else False
 
@@ -148,7 +170,7 @@ def _from_database(public_id: str) -> Credential | None:
         secret_hash=api_key.secret_hash,
         scopes=frozenset(api_key.scopes),
         collection_ids=frozenset(api_key.grants.values_list("collection_id", flat=True)),
-        tier=api_key.tier_id,
+        tier=api_key.tier.name,
         rate=api_key.tier.rate,
         burst=api_key.tier.burst,
         daily_quota=api_key.tier.daily_quota,
@@ -175,6 +197,19 @@ def _decode(stored: bytes) -> Credential | None:
     values["collection_ids"] = frozenset(uuid.UUID(c) for c in values["collection_ids"])
     values["allowed_networks"] = tuple(values["allowed_networks"])
     return Credential(**values)
+
+
+def _use_is_worth_noting(public_id: str) -> bool:
+    """Whether a minute has passed since the last note; says so once."""
+    now = time.monotonic()
+    if now - _noted.get(public_id, -_NOTE_SECONDS) < _NOTE_SECONDS:
+        return False
+    _noted[public_id] = now
+    return True
+
+
+def _uses_key() -> str:
+    return key("apikeys", "used")
 
 
 def _snapshot_key(public_id: str) -> str:

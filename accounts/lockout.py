@@ -45,7 +45,8 @@ def count_attempt(*, account: str, ip_address: str | None) -> None:
     except UNAVAILABLE:
         raise Problem(503, "unavailable", "Logging in is not possible at the moment.", retry_after=2) from None
     waits = [
-        ttl for (count, _, ttl), limit in zip(_triples(answers), counters.values(), strict=True)
+        ttl
+        for (count, _, ttl), limit in zip(_triples(answers), counters.values(), strict=True)
         if count > limit.attempts
     ]
     if waits:

@@ -59,9 +59,7 @@ def verify_chain(anchors: dict[int, str] | None = None) -> Fault | ChainHead:
 
 def _entries() -> Iterator[Any]:
     """Every entry, oldest first, with ``changes`` as the very text that PostgreSQL hashes."""
-    return (
-        AuditLog.objects.order_by("id").annotate(changes_text=Cast("changes", TextField())).iterator(chunk_size=2000)
-    )
+    return AuditLog.objects.order_by("id").annotate(changes_text=Cast("changes", TextField())).iterator(chunk_size=2000)
 
 
 def _fault(entry: Any, last_hash: bytes) -> str:

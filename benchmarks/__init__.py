@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m benchmarks`` runs them all, writes ``var/bench/*.json`` and the tables of docs/performance.md."""
+"""Benchmarks: ``python -m benchmarks`` runs all, and writes the tables of docs/performance.md."""

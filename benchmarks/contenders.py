@@ -57,7 +57,9 @@ def this_system(**variables: str) -> Iterator[Running]:
         unset = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "API_KEY_PEPPER", "DJANGO_SETTINGS_MODULE")
         environment = {
             **{name: value for name, value in os.environ.items() if name not in unset},
-            **{"VAR_DIR": f"{folder}/var", "PORT": str(port), "DEMO": "0"},
+            "VAR_DIR": f"{folder}/var",
+            "PORT": str(port),
+            "DEMO": "0",
             **variables,
         }
         command = [sys.executable, "-m", "vla_project.launcher", "run"]

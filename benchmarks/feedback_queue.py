@@ -141,7 +141,7 @@ def populate(tasks: int, annotators: int) -> list[Any]:
     )
     people = [User.objects.create_user(f"annotator{n}") for n in range(annotators)]
     Membership.objects.bulk_create(Membership(collection=collection, user=user, role="annotator") for user in people)
-    values = {"collection": collection.pk, "robot": robot.pk, "episode": episode.pk, "tasks": tasks}
+    values: dict[str, Any] = {"collection": collection.pk, "robot": robot.pk, "episode": episode.pk, "tasks": tasks}
     with connection.cursor() as cursor:
         cursor.execute(RESULTS, values)
         cursor.execute(TASKS)

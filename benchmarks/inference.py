@@ -23,7 +23,7 @@ import orjson
 from benchmarks import contenders, processes
 from benchmarks.collection import ACCELERATOR, BASE_MS, PER_SAMPLE_MS
 from benchmarks.contenders import BENCH, ROOT, Running
-from benchmarks.results import percentile, say, save
+from benchmarks.results import percentile, save, say
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Contender:
 
 
 CONTENDERS = {
-    "this-rest": Contender(
-        "this system, REST", contenders.this_system, "http", "/api/v1/inference", ACCELERATOR
+    "this-rest": Contender("this system, REST", contenders.this_system, "http", "/api/v1/inference", ACCELERATOR),
+    "this-ws": Contender(
+        "this system, /ws/policy", contenders.this_system, "websocket", "/ws/policy/bench", ACCELERATOR
     ),
-    "this-ws": Contender("this system, /ws/policy", contenders.this_system, "websocket", "/ws/policy/bench", ACCELERATOR),
     "litserve": Contender("LitServe", lambda: contenders.litserve(batch_timeout=0.01), "http", "/predict"),
     "openpi": Contender("openpi's loop", contenders.openpi, "websocket", "/"),
 }
@@ -59,7 +59,11 @@ def main() -> None:
             contender = CONTENDERS[name]
             with contender.start() as running:
                 for robots in counts:
-                    row = {"server": contender.title, "robots": robots, **measure(contender, running, robots, options.seconds)}
+                    row = {
+                        "server": contender.title,
+                        "robots": robots,
+                        **measure(contender, running, robots, options.seconds),
+                    }
                     rows.setdefault((name, robots), []).append(row)
                     say(
                         f"{contender.title:26}{robots:>4} robots {row['rate']:>7.1f}/s  p50 {row['p50_ms']:>6.1f}  "

@@ -1,4 +1,4 @@
-"""The same work behind LitServe with dynamic batching, for comparison; run by the benchmark in an environment of its own.
+"""The same work behind LitServe with dynamic batching, for comparison; run in an environment of its own.
 
 It takes the same JSON bodies, decodes the same views and sleeps the same milliseconds for a batch; it has no API keys,
 rate limits, safety or record.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import cache
 
 import numpy as np
 import orjson
@@ -13,10 +14,12 @@ from inference.robot_api import openpi_msgpack
 
 CAMERAS = ("base", "wrist")
 SIDE = 224
+DIFFERENT_VIEWS = 32
 STATE_SIZE = 7
 INSTRUCTION = "pick up the red cube"
 
 
+@cache
 def view(seed: int) -> bytes:
     """A JPEG file of ``SIDE`` × ``SIDE`` pixels and about 16 kB: a smooth scene with a camera's noise."""
     generator = np.random.default_rng(seed)
@@ -61,7 +64,7 @@ def msgpack_frame(robot: int, frame: int, *, model: str) -> bytes:
 
 
 def _views(robot: int, frame: int) -> dict[str, bytes]:
-    return {camera: view(1000 * robot + 10 * frame + number) for number, camera in enumerate(CAMERAS)}
+    return {camera: view((7 * robot + 2 * frame + number) % DIFFERENT_VIEWS) for number, camera in enumerate(CAMERAS)}
 
 
 def _state(robot: int, frame: int) -> list[float]:

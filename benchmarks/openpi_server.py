@@ -66,9 +66,7 @@ async def main(port: int) -> None:
     async def handler(connection: ServerConnection) -> None:
         await handle(connection, policy)
 
-    async with serve(
-        handler, "127.0.0.1", port, compression=None, max_size=None, process_request=health
-    ) as server:
+    async with serve(handler, "127.0.0.1", port, compression=None, max_size=None, process_request=health) as server:
         await server.serve_forever()
 
 

@@ -8,15 +8,16 @@ Starts a PostgreSQL and a Redis of its own under ``var/bench/``. Prints a table 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
-import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
+
+from benchmarks.results import save, say
 
 RECORDS_PER_EPISODE = 200
 STAGES = ("validate", "anomalies", "anonymise", "features", "write", "verify")
@@ -56,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=root, prefix="pipeline.") as folder:
         Path(folder).chmod(0o755)  # as root the servers run as somebody else
         results = _measure(Path(folder), options.records, [int(n) for n in options.workers.split(",")])
-    (root / "pipeline.json").write_text(json.dumps(results, indent=2))
+    save("pipeline", results)
 
 
 def _measure(folder: Path, records: int, workers: list[int]) -> dict[str, Any]:
@@ -81,9 +82,9 @@ def _measure(folder: Path, records: int, workers: list[int]) -> dict[str, Any]:
     finally:
         redis.stop()
         postgres.stop()
-    _say(f"\n{'workers':>7} {'records':>9} {'seconds':>8} {'records/s':>10} {'peak MB':>8}")
+    say(f"\n{'workers':>7} {'records':>9} {'seconds':>8} {'records/s':>10} {'peak MB':>8}")
     for row in rows:
-        _say(f"{row['workers']:>7} {row['records']:>9} {row['seconds']:>8} {row['rate']:>10} {row['peak_mb']:>8}")
+        say(f"{row['workers']:>7} {row['records']:>9} {row['seconds']:>8} {row['rate']:>10} {row['peak_mb']:>8}")
     return {"rows": rows}
 
 
@@ -93,12 +94,12 @@ def prepare(records: int) -> None:
     from django.core.management import call_command
     from django.db import connection
 
-    from tests.factories import CollectionFactory, RobotFactory
+    from benchmarks.pipeline_data import create_collection
 
     call_command("migrate", verbosity=0)
-    collection = CollectionFactory(slug="bench", cameras=["base"])
-    robot = RobotFactory(collection=collection)
-    values = {
+    collection = create_collection("bench")
+    robot = collection.robots.create(name="arm-01")
+    values: dict[str, Any] = {
         "collection": collection.pk,
         "robot": robot.pk,
         "steps": RECORDS_PER_EPISODE,
@@ -109,7 +110,7 @@ def prepare(records: int) -> None:
         cursor.execute(EPISODES, values)
         cursor.execute(RECORDS, values)
         cursor.execute("ANALYZE")
-    _say(f"{records} records made in {time.perf_counter() - started:.1f} s")
+    say(f"{records} records made in {time.perf_counter() - started:.1f} s")
 
 
 def measure(context: Any, workers: int) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def measure(context: Any, workers: int) -> dict[str, Any]:
     with context.Pool(1) as pool:
         summary = pool.apply(finish, (run_id,))
     seconds = planning + working + summary["publishing"]
-    _say(f"{workers} workers: planned in {planning} s, worked {working:.1f} s, {summary}")
+    say(f"{workers} workers: planned in {planning} s, worked {working:.1f} s, {summary}")
     return {
         "workers": workers,
         "records": summary["records"],
@@ -155,7 +156,8 @@ def work(run_id: str, number: int, workers: int) -> float:
     from pipeline.models import RunShard
     from pipeline.runs import shards
 
-    for shard in RunShard.objects.filter(run=run_id).order_by("number").select_related("run__collection__action_space"):
+    mine = RunShard.objects.filter(run=uuid.UUID(run_id)).order_by("number")
+    for shard in mine.select_related("run__collection__action_space"):
         if shard.number % workers == number:
             shards.process(shard)
     return _peak_mb()
@@ -174,10 +176,6 @@ def finish(run_id: str) -> dict[str, Any]:
         "peak_mb": _peak_mb(),
         "stages": {stage.stage: round(stage.seconds, 1) for stage in run.stages.filter(stage__in=STAGES)},
     }
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 def _peak_mb() -> float:

@@ -34,7 +34,11 @@ def save(name: str, figures: dict[str, Any]) -> None:
 
 def machine() -> dict[str, Any]:
     """What a reader must know of the machine to compare its figures with his own."""
-    cpu = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    cpu = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
     return {
         "cpu": cpu[0] if cpu else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),

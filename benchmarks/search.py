@@ -10,9 +10,7 @@ collection that holds 1% of the rows. Starts a PostgreSQL of its own under ``var
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from benchmarks.results import save, say
 
 Vectors = npt.NDArray[np.float32]
 
@@ -44,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=root, prefix="search.") as folder:
         Path(folder).chmod(0o755)  # as root the server runs as somebody else
         results = measure(Path(folder), options.vectors, options.queries)
-    (root / "search.json").write_text(json.dumps(results, indent=2))
+    save("search", results)
 
 
 def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
@@ -77,14 +77,16 @@ def _measure(count: int, queries: int) -> dict[str, Any]:
     from django.core.management import call_command
     from django.db import connection
 
+    from benchmarks.pipeline_data import create_collection
     from pipeline.embeddings.encoders import indexing_encoder
-    from tests.factories import CollectionFactory
 
     call_command("migrate", verbosity=0)
-    collections = {"all": CollectionFactory(slug="large"), "1%": CollectionFactory(slug="small")}
+    collections = {"all": create_collection("large"), "1%": create_collection("small")}
     texts = [f"{v} the {c} {t} {p}" for v, c, t, p in product(VERBS, COLOURS, THINGS, PLACES)]
+    encoder = indexing_encoder()
+    encoder.encode(texts[:32])
     started = time.perf_counter()
-    base = indexing_encoder().encode(texts)
+    base = encoder.encode(texts)
     encoding = len(texts) / (time.perf_counter() - started)
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX embedding_cosine, embedding_words, embedding_metadata")
@@ -102,10 +104,10 @@ def _measure(count: int, queries: int) -> dict[str, Any]:
     random = np.random.default_rng(2)
     asked = _near(base[random.integers(0, len(base), queries)], random)
     rows = [_row(name, collection.pk if name != "all" else None, asked) for name, collection in collections.items()]
-    _say(f"\n{count} vectors; index {size / 1e6:.0f} MB, built in {build:.0f} s; encoded {encoding:.0f} texts/s")
-    _say(f"{'filter':>6} {'recall@10':>10} {'p50 ms':>8} {'p95 ms':>8}")
+    say(f"\n{count} vectors; index {size / 1e6:.0f} MB, built in {build:.0f} s; encoded {encoding:.0f} texts/s")
+    say(f"{'filter':>6} {'recall@10':>10} {'p50 ms':>8} {'p95 ms':>8}")
     for row in rows:
-        _say(f"{row['filter']:>6} {row['recall']:>10.3f} {row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f}")
+        say(f"{row['filter']:>6} {row['recall']:>10.3f} {row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f}")
     return {"vectors": count, "index_bytes": size, "build_seconds": build, "texts_per_second": encoding, "rows": rows}
 
 
@@ -125,15 +127,11 @@ def _fill(cursor: Any, base: Vectors, texts: list[str], count: int, collections:
     with cursor.copy(f"COPY embeddings ({columns}) FROM STDIN") as copy:
         for start in range(0, count, 10_000):
             chosen = random.integers(0, len(base), min(10_000, count - start))
-            for number, (which, vector) in enumerate(
-                zip(chosen, _near(base[chosen], random), strict=True), start=start
-            ):
+            for number, vector in enumerate(_near(base[chosen], random).tolist()):
                 owner = collections["1%" if number % SMALL_SHARE == 0 else "all"]
-                literal = "[" + ",".join(f"{value:.5f}" for value in vector.tolist()) + "]"
-                copy.write_row(
-                    (uuid7(), owner.pk, "result", uuid7(), "pass", moment, texts[which], "", literal)
-                    + (MODEL_NAME, model_revision(), "{}", moment)
-                )
+                literal = "[" + ",".join(f"{value:.5f}" for value in vector) + "]"
+                about = (uuid7(), owner.pk, "result", uuid7(), "pass", moment, texts[chosen[number]], "", literal)
+                copy.write_row((*about, MODEL_NAME, model_revision(), "{}", moment))
 
 
 def _near(vectors: Vectors, random: np.random.Generator) -> Vectors:
@@ -178,10 +176,6 @@ def _exact(rows: Any, vector: Vectors) -> list[Any]:
         cursor.execute("SET LOCAL enable_bitmapscan = on")
         ranked = rows.annotate(distance=CosineDistance("embedding", vector)).order_by("distance")
         return list(ranked.values_list("pk", flat=True)[:TOP])
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -113,8 +113,10 @@ class Collection(models.Model):
     observation_mapping = models.JSONField(
         default=dict,
         blank=True,
-        help_text=_('Observation keys of the openpi protocol, e.g. {"state": ["observation/state"], '
-                    '"cameras": {"base": "observation/image"}, "instruction": "prompt"}. Empty means the usual ones.'),
+        help_text=_(
+            'Observation keys of the openpi protocol, e.g. {"state": ["observation/state"], '
+            '"cameras": {"base": "observation/image"}, "instruction": "prompt"}. Empty means the usual ones.'
+        ),
     )
     guidelines = models.TextField(blank=True, help_text=_("Shown to annotators beside every task."))
     archived_at = models.DateTimeField(null=True, blank=True)

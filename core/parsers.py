@@ -18,5 +18,5 @@ class StrictJsonParser(BaseParser):
     ) -> Any:
         body = stream.read()
         value = strict_json.loads(body)
-        strict_json.refuse_duplicate_keys(body)
+        strict_json.refuse_duplicate_keys(body, value)
         return value

@@ -26,13 +26,19 @@ def loads(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise _malformed(f"The body is not valid JSON: {error.msg} at byte {error.pos}.") from None
-    if _ESCAPED_NUL in body or b"\x00" in body:
+    # The search for one byte is far quicker, and base64 holds no backslash. A raw NUL was refused by orjson.
+    if b"\\" in body and _ESCAPED_NUL in body:
         raise _malformed("Text may not hold the NUL character.")
     return value
 
 
-def refuse_duplicate_keys(body: bytes) -> None:
-    """Raise ``Problem`` 400 where an object names a key twice. Costs a second parse: for small bodies."""
+def refuse_duplicate_keys(body: bytes, value: Any) -> None:
+    """Raise ``Problem`` 400 where an object of ``body``, decoded as ``value``, names a key twice.
+
+    Every key has its colon: where there are no more colons than keys, none was lost, and the second parse is spared.
+    """
+    if body.count(b":") == _count_keys(value):
+        return
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
@@ -45,6 +51,14 @@ def refuse_duplicate_keys(body: bytes) -> None:
         return found
 
     json.loads(body, object_pairs_hook=pairs)
+
+
+def _count_keys(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_keys, value.values()))
+    if isinstance(value, list):
+        return sum(map(_count_keys, value))
+    return 0
 
 
 def _malformed(detail: str) -> Problem:

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from django.db.models import Avg, Count, Q, QuerySet
+from django.db.models import Avg, Count, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -25,6 +25,8 @@ from inference.selectors import recorded_result
 # Counting beyond this tells an annotator nothing, and costs the more the longer the queue.
 COUNT_AT_MOST = 1000
 PACE_DAYS = 7
+# The queue page shows this many collections; the next task comes from any.
+LISTED_COLLECTIONS = 10
 
 
 def result_to_answer(principal: Principal, request_id: uuid.UUID) -> InferenceResult:
@@ -72,8 +74,15 @@ def permitted_task(user: User, task_id: uuid.UUID) -> FeedbackTask:
 
 
 def workplaces(user: User) -> QuerySet[Collection]:
-    """The collections in which ``user`` may answer tasks."""
-    return Collection.objects.restrict(user, Permission.FEEDBACK_WRITE).filter(archived_at=None).order_by("name")
+    """The collections in which ``user`` may answer tasks, the one with the most useful open task first.
+
+    Annotates ``best``, that task's priority, None where none is open: one look into an index for each collection.
+    """
+    best = FeedbackTask.objects.open().filter(collection=OuterRef("pk")).most_useful_first()
+    permitted = Collection.objects.restrict(user, Permission.FEEDBACK_WRITE).filter(archived_at=None)
+    return permitted.annotate(best=Subquery(best.values("priority")[:1])).order_by(
+        F("best").desc(nulls_last=True), "name"
+    )
 
 
 def held_tasks(user: User) -> QuerySet[FeedbackTask]:

@@ -56,7 +56,7 @@ class QueueView(LoginRequiredMixin, View):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         user = _user(request)
-        workplaces = list(selectors.workplaces(user))
+        workplaces = list(selectors.workplaces(user)[: selectors.LISTED_COLLECTIONS])
         queues = [
             {
                 "collection": collection,

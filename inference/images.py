@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from inference.exceptions import ImageRefusedError, ImageTooLargeError
 from inference.policies.base import ImageArray
 
+_JPEG = b"\xff\xd8\xff"
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -20,7 +23,7 @@ def inspect(data: bytes, *, max_side: int) -> str:
     Raises ``ImageRefusedError`` when it is neither, ``ImageTooLargeError`` when a side exceeds ``max_side``: a
     decompression bomb is known by its header and never unpacked.
     """
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(_JPEG):
         kind, size = "jpeg", _jpeg_size(data)
     elif data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and len(data) >= 24:
         kind, size = "png", struct.unpack(">II", data[16:24])
@@ -34,7 +37,14 @@ def inspect(data: bytes, *, max_side: int) -> str:
 
 
 def decode(data: bytes) -> ImageArray:
-    """The pixels of a JPEG or PNG file as ``uint8 [height, width, 3]`` RGB. Raises ``ImageRefusedError``."""
+    """The pixels of a JPEG or PNG file as ``uint8 [height, width, 3]`` RGB. Raises ``ImageRefusedError``.
+
+    A plain JPEG file is unpacked straight into the array, in well under half of Pillow's time; what libjpeg-turbo finds
+    anything to say about (four colour channels, damage) is left to Pillow's judgement.
+    """
+    if data.startswith(_JPEG):
+        with suppress(ValueError):
+            return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             image.load()  # verify() alone passes truncated files

@@ -305,30 +305,33 @@ def _upsert_episodes(
         if submission.episode and not submission.is_shadow:
             robot = robots.get((submission.collection_id, submission.robot))
             groups.setdefault((submission.collection_id, robot, submission.episode), []).append(record)
-    episodes = {}
+    if not groups:
+        return {}
+    # In one order everywhere, so that two recorders with the same episodes wait for each other instead of deadlocking.
+    ordered = sorted(groups.items(), key=lambda item: [str(part) for part in item[0]])
     with connection.cursor() as cursor:
-        for (collection, robot, external_id), group in sorted(groups.items(), key=str):
-            cursor.execute(
-                "INSERT INTO episodes (id, collection_id, robot_id, external_id, instruction, outcome, tags, "
-                "step_count, started_at, ended_at, created_at) "
-                "VALUES (%s, %s, %s, %s, %s, '', '{}', %s, %s, %s, now()) "
-                "ON CONFLICT (collection_id, robot_id, external_id) DO UPDATE SET "
-                "step_count = episodes.step_count + EXCLUDED.step_count, "
-                "started_at = least(episodes.started_at, EXCLUDED.started_at), "
-                "ended_at = greatest(episodes.ended_at, EXCLUDED.ended_at) RETURNING id",
-                [
-                    uuid7(),
-                    collection,
-                    robot,
-                    external_id,
-                    group[0].submission.instruction,
-                    len(group),
-                    min(record.created_at for record in group),
-                    max(record.created_at for record in group),
-                ],
-            )
-            episodes[(collection, robot, external_id)] = cursor.fetchone()[0]
-    return episodes
+        cursor.execute(
+            "INSERT INTO episodes (id, collection_id, robot_id, external_id, instruction, step_count, started_at, "
+            "ended_at, outcome, tags, created_at) "
+            "SELECT *, '', '{}', now() FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], "
+            "%s::timestamptz[], %s::timestamptz[]) "
+            "ON CONFLICT (collection_id, robot_id, external_id) DO UPDATE SET "
+            "step_count = episodes.step_count + EXCLUDED.step_count, "
+            "started_at = least(episodes.started_at, EXCLUDED.started_at), "
+            "ended_at = greatest(episodes.ended_at, EXCLUDED.ended_at) "
+            "RETURNING collection_id, robot_id, external_id, id",
+            [
+                [uuid7() for _ in ordered],
+                [collection for (collection, _, _), _ in ordered],
+                [robot for (_, robot, _), _ in ordered],
+                [external_id for (_, _, external_id), _ in ordered],
+                [group[0].submission.instruction for _, group in ordered],
+                [len(group) for _, group in ordered],
+                [min(record.created_at for record in group) for _, group in ordered],
+                [max(record.created_at for record in group) for _, group in ordered],
+            ],
+        )
+        return {(collection, robot, external_id): found for collection, robot, external_id, found in cursor.fetchall()}
 
 
 def _result(

@@ -22,6 +22,7 @@ from pipeline.models import (
     StageRun,
     StoredObject,
 )
+from pipeline.storage import retention
 
 
 class ReadOnlyInline(admin.TabularInline):
@@ -91,7 +92,7 @@ class QuarantinedRecordAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "run", "stage", "reason", "detail", "inference_result_id", "resolved_at")
     list_filter = ("stage", "reason", ("resolved_at", admin.EmptyFieldListFilter))
     list_select_related = ("run__collection",)
-    search_fields = ("=inference_result_id", "reason")
+    search_fields = ("=inference_result__request_id", "reason")
     exclude = ("inference_result",)
     readonly_fields = ("inference_result_id",)
 
@@ -152,16 +153,17 @@ class ExportAdmin(ReadOnlyAdmin):
 
 @admin.register(RetentionRule)
 class RetentionRuleAdmin(admin.ModelAdmin):
-    list_display = ("collection", "kind", "days", "action", "legal_hold", "enabled", "preview")
+    list_display = ("collection", "kind", "days", "action", "legal_hold", "enabled")
+    readonly_fields = ("preview",)
     list_filter = ("kind", "action", "enabled", "legal_hold")
     list_select_related = ("collection",)
     autocomplete_fields = ("collection",)
 
     @admin.display(description=_("would remove now"))
     def preview(self, rule: RetentionRule) -> str:
-        from pipeline.storage.retention import preview
-
-        found = preview(rule)
+        if rule._state.adding:
+            return "-"
+        found = retention.preview(rule)
         return f"{found.records} records, {found.objects} objects, {found.bytes / 1e6:.1f} MB"
 
     def save_model(self, request: HttpRequest, obj: RetentionRule, form: Any, change: bool) -> None:

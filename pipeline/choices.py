@@ -18,6 +18,7 @@ class Stage(models.TextChoices):
     """The stages of a run, in order."""
 
     VALIDATE = "validate", _("Validate")
+    IMAGES = "images", _("Check images")
     ANOMALIES = "anomalies", _("Detect anomalies")
     ANONYMISE = "anonymise", _("Anonymise")
     FEATURES = "features", _("Features")

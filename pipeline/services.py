@@ -19,7 +19,7 @@ from pipeline.choices import ExportFormat, JobState
 from pipeline.exports.query import ExportQuery
 from pipeline.models import Export, PipelineRun, RetentionRule, StoredObject
 
-OPTIONS = frozenset({"embed"})
+OPTIONS = frozenset({"embed", "check_images"})
 
 
 @transaction.atomic
@@ -35,7 +35,8 @@ def start_run(
 ) -> PipelineRun:
     """Start a run over the records made from ``window_start`` to before ``window_end``; by default over all of them.
 
-    ``options``: ``embed`` (True) embeds what has no vector yet. Without ``enqueue`` the caller executes it.
+    ``options``: ``embed`` (True) embeds what has no vector yet, ``check_images`` (True) reads every image. Without
+    ``enqueue`` the caller executes the run.
     Raises ``Problem`` 400.
     """
     for name in options or {}:

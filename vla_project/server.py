@@ -34,6 +34,10 @@ def main() -> None:
 
         received = 0
 
+        def __init__(self, *args: object, **options: object) -> None:
+            # Django parses forms; Twisted would do it first, and read the content type at length to find out.
+            super().__init__(*args, **options, parsePOSTFormSubmission=False)
+
         def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
             super().gotLength(length)
             if length is not None and length > limit:

@@ -90,9 +90,7 @@ class EpisodeDetail(generics.GenericAPIView):
     @extend_schema(request=EpisodeChangesSerializer)
     def patch(self, request: Request, pk: UUID) -> Response:
         """Set the outcome or the tags: for the collection's robots, and for people who may give feedback."""
-        episode = selectors.permitted_episode(
-            request.user, pk, Permission.INFERENCE_WRITE, Permission.FEEDBACK_WRITE
-        )
+        episode = selectors.permitted_episode(request.user, pk, Permission.INFERENCE_WRITE, Permission.FEEDBACK_WRITE)
         given = EpisodeChangesSerializer(data=request.data, partial=True)
         given.is_valid(raise_exception=True)
         return Response(EpisodeSerializer(services.update_episode(episode=episode, changes=given.validated_data)).data)

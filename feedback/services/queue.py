@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
 from accounts import audit
@@ -14,11 +13,12 @@ from accounts.choices import Permission
 from accounts.models import User
 from collections_app.models import Collection
 from core.problems import Problem, invalid, not_found
+from feedback import selectors
 from feedback.choices import FeedbackType, Preferred, SkipReason, TaskReason, TaskState, TaskVerdict
 from feedback.models import Draft, Feedback, FeedbackTask, GoldAnswer, TaskSkip
 from feedback.services.answers import give_feedback
 
-# An annotator holds a task this long after the last sign of life: opening it or a saved draft.
+# An annotator holds a task this long after the last sign of life: asking for work, or a saved draft.
 HOLD = timedelta(minutes=30)
 # A task that this many annotators have passed on is nobody's; a manager may open it again.
 SKIPS_UNTIL_CLOSED = 3
@@ -46,9 +46,11 @@ def claim_next_task(*, annotator: User, collection: Collection | None = None) ->
     mine = (held if collection is None else held.filter(collection=collection)).first()
     if mine is not None:
         return _hold_longer(mine)
-    workplaces = _workplaces(annotator, collection)
+    workplaces = selectors.workplaces(annotator)
+    if collection is not None:
+        workplaces = workplaces.filter(pk=collection.pk)
     _return_expired(workplaces)
-    for candidate in _by_best_task(workplaces):
+    for candidate in workplaces.filter(Exists(FeedbackTask.objects.open().filter(collection=OuterRef("pk")))):
         with transaction.atomic():
             task = _gold_task(annotator, candidate) or _lock_best(annotator, candidate)
             if task is not None:
@@ -169,11 +171,6 @@ def reopen_tasks(*, tasks: QuerySet[FeedbackTask]) -> int:
     return count
 
 
-def _workplaces(annotator: User, collection: Collection | None) -> QuerySet[Collection]:
-    permitted = Collection.objects.restrict(annotator, Permission.FEEDBACK_WRITE).filter(archived_at=None)
-    return permitted if collection is None else permitted.filter(pk=collection.pk)
-
-
 @transaction.atomic
 def _return_expired(collections: QuerySet[Collection]) -> None:
     expired = FeedbackTask.objects.expired().filter(collection__in=collections.values("pk"))
@@ -181,12 +178,6 @@ def _return_expired(collections: QuerySet[Collection]) -> None:
         before = _facts(task)
         task.state, task.assignee, task.assigned_until, task.started_at = TaskState.OPEN, None, None, None
         _save(task, "feedback_task.expired", before)
-
-
-def _by_best_task(collections: QuerySet[Collection]) -> Iterable[Collection]:
-    """Those with work, the one with the most useful task first: one look into the index of open tasks for each."""
-    best = FeedbackTask.objects.open().filter(collection=OuterRef("pk")).most_useful_first()
-    return collections.annotate(best=Subquery(best.values("priority")[:1])).exclude(best=None).order_by("-best")
 
 
 def _lock_best(annotator: User, collection: Collection) -> FeedbackTask | None:

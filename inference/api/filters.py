@@ -4,11 +4,12 @@ from typing import Any
 
 import django_filters
 
+from core.filters import StrictFilterSet
 from inference.choices import Verdict
 from inference.models import InferenceResult, PolicyVersion
 
 
-class InferenceResultFilter(django_filters.FilterSet):
+class InferenceResultFilter(StrictFilterSet):
     collection = django_filters.CharFilter(field_name="collection__slug")
     robot = django_filters.CharFilter(field_name="robot__name")
     episode = django_filters.CharFilter(field_name="episode__external_id")
@@ -27,7 +28,7 @@ class InferenceResultFilter(django_filters.FilterSet):
         return queryset.filter(model_version=version) if version else queryset
 
 
-class PolicyVersionFilter(django_filters.FilterSet):
+class PolicyVersionFilter(StrictFilterSet):
     collection = django_filters.CharFilter(field_name="deployments__collection__slug", distinct=True)
 
     class Meta:

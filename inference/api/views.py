@@ -54,9 +54,13 @@ class InferenceResultViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Infe
         """
         raise not_found()
 
-    def retrieve(self, request: Request, request_id: uuid.UUID) -> Response:
+    def retrieve(self, request: Request, request_id: str) -> Response:
         """One recorded result; an answer that is not recorded yet is waited for, a few seconds at most."""
-        return Response(self.get_serializer(recorded_result(request.user, request_id)).data)
+        try:
+            identifier = uuid.UUID(request_id)
+        except ValueError:
+            raise not_found() from None
+        return Response(self.get_serializer(recorded_result(request.user, identifier)).data)
 
 
 class PolicyVersionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[PolicyVersion]):

@@ -12,7 +12,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgpack
@@ -27,6 +27,7 @@ from accounts.rate_limits import RateLimitState, bucket_arguments, refusal
 from core.identifiers import unix_milliseconds
 from core.problems import FieldError, Problem
 from core.redis import UNAVAILABLE, new_async_engine_redis
+from core.shared_redis import new_shared_engine_redis
 from inference.engine import keys, scripts
 from inference.engine.submission import Submission, to_fields
 from inference.results import stored_answer
@@ -54,7 +55,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
-        self.redis = new_async_engine_redis(socket_timeout=5)
+        self.redis = new_shared_engine_redis()
         self._submit = self.redis.register_script(scripts.SUBMIT)
         self._withdraw = self.redis.register_script(scripts.WITHDRAW)
         self._waiting: dict[str, asyncio.Future[tuple[int, bytes]]] = {}
@@ -62,9 +63,8 @@ class Gateway:
         self._listening = asyncio.Event()
 
     async def ask(self, submission: Submission, credential: Credential, *, client_chose_id: bool) -> Answer:
-        """The answer to ``submission``. Raises ``Problem``: 409, 429, 503, 504, or what the worker found."""
+        """The answer to ``submission``, whose ``reply_to`` is ``name``. Raises ``Problem``: 409, 429, 503, 504, or what the worker found."""
         await self._ensure_listening()
-        submission = replace(submission, reply_to=self.name)
         if client_chose_id and await self._may_be_recorded(submission.request_id):
             stored = await database_sync_to_async(stored_answer)(submission.request_id, submission.digest)
             if stored is not None:

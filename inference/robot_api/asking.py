@@ -59,7 +59,7 @@ async def ask(
             images=request.images,
             deadline_ms=max(1, deadline - int((time.time() - accepted_at) * 1000)),
             accepted_at=accepted_at,
-            reply_to="",
+            reply_to=gateway.name,
             digest=content_digest(
                 collection_id=snapshot.id,
                 model=request.model or "",

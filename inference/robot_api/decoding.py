@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import math
 import re
 import unicodedata
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pybase64
 from django.conf import settings
 
 from collections_app.snapshots import CollectionSnapshot
@@ -71,7 +71,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     value = strict_json.loads(body)
     if not isinstance(value, dict):
         raise Problem(400, "malformed_json", "The body must be a JSON object.")
-    strict_json.refuse_duplicate_keys(body)
+    strict_json.refuse_duplicate_keys(body, value)
     return value
 
 
@@ -215,8 +215,8 @@ def read_image(value: Any) -> Image:
     if isinstance(value, str):
         text = value.partition(",")[2] if value.startswith("data:") else value
         try:
-            value = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-        except (binascii.Error, UnicodeEncodeError):
+            value = pybase64.b64decode(text, validate=True)
+        except ValueError:
             raise ImageRefusedError("This is not base64.") from None
     if not isinstance(value, bytes):
         raise ImageRefusedError("Must be an image.")

@@ -87,8 +87,9 @@ def indexing_encoder() -> Encoder:
 @cache
 def query_encoder() -> Encoder:
     """For the web process: loads no torch. Raises ``EncoderUnavailableError``."""
-    if importlib.util.find_spec("tokenizers") is None or importlib.util.find_spec("safetensors") is None:
-        raise EncoderUnavailableError("Install tokenizers and safetensors.")
+    for package in ("tokenizers", "safetensors", "threadpoolctl"):
+        if importlib.util.find_spec(package) is None:
+            raise EncoderUnavailableError(f"Install {package}.")
     from pipeline.embeddings.minilm import NumpyMiniLM
 
     return NumpyMiniLM(model_folder(), model_revision())

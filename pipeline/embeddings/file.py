@@ -53,7 +53,7 @@ def _batches(collection: Collection) -> Iterator[list[dict[str, Any]]]:
                 **row,
                 "source_id": str(row["source_id"]),
                 "inference_result_id": str(row["inference_result_id"]),
-                "embedding": row["embedding"].tolist(),
+                "embedding": list(row["embedding"]),
             }
             for row in batch
         ]

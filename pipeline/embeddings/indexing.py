@@ -142,7 +142,7 @@ def _known_vectors(digests: set[str]) -> dict[str, npt.NDArray[np.float32]]:
         .distinct("text_sha256")
         .values_list("text_sha256", "embedding")
     )
-    return dict(rows)
+    return {digest: np.asarray(vector, dtype=np.float32) for digest, vector in rows}
 
 
 @lru_cache(maxsize=4096)

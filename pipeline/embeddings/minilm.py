@@ -25,6 +25,7 @@ class NumpyMiniLM:
 
     def __init__(self, folder: Path, revision: str) -> None:
         from safetensors.numpy import load_file
+        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
         from tokenizers import Tokenizer  # type: ignore[import-untyped]
 
         self.revision = revision
@@ -33,13 +34,16 @@ class NumpyMiniLM:
         self._layers = int(config["num_hidden_layers"])
         self._epsilon = float(config["layer_norm_eps"])
         self._weights = {name: np.asarray(w, np.float32) for name, w in load_file(folder / "model.safetensors").items()}
+        self._threads = ThreadpoolController()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """``float32 [texts][384]``, each of length 1."""
-        return np.stack([self._encode(text) for text in texts])
+        # A few words make small products: threads would wait for each other longer than they compute.
+        with self._threads.limit(limits=1, user_api="blas"):
+            return np.stack([self._encode(text) for text in texts])
 
     def _encode(self, text: str) -> Floats:
         tokens = np.array(self._tokenizer.encode(text).ids)

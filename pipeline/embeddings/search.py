@@ -31,7 +31,7 @@ CANDIDATES = 100
 # pgvector's search breadth; above CANDIDATES, so that the filter's share of them is found without another scan.
 EF_SEARCH = 120
 # Beyond this cosine distance two short texts have nothing to do with one another.
-MAX_DISTANCE = 0.75
+MAX_DISTANCE = 0.7
 
 MEANING, WORDS = "meaning", "words"
 
@@ -102,7 +102,7 @@ def search(
         vector = _query_vector(text.strip())
         if vector is not None:
             rankings[MEANING] = nearest(rows, vector)
-        rankings[WORDS] = _with_words(rows, text)
+        rankings[WORDS] = with_words(rows, text)
     return _hits(rankings, limit)
 
 
@@ -129,7 +129,8 @@ def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[
     return [identifier for identifier, distance in sorted(found, key=lambda f: f[1]) if distance <= MAX_DISTANCE]
 
 
-def _with_words(rows: QuerySet[Embedding], text: str) -> list[uuid.UUID]:
+def with_words(rows: QuerySet[Embedding], text: str) -> list[uuid.UUID]:
+    """The ids of the ``CANDIDATES`` rows that best match ``text`` by full text, in websearch syntax."""
     query = SearchQuery(text, config="english", search_type="websearch")
     ranked = rows.filter(search_vector=query).annotate(rank=SearchRank(F("search_vector"), query))
     return list(ranked.order_by("-rank", "-occurred_at", "pk").values_list("pk", flat=True)[:CANDIDATES])

@@ -11,10 +11,13 @@ from typing import Any
 import orjson
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit
 from core.personal_data.presidio import detect
+from feedback.webhooks import services as webhooks
+from feedback.webhooks.choices import WebhookEvent
 from pipeline import records
 from pipeline.choices import ExportFormat as FormatName
 from pipeline.choices import JobState, ObjectKind
@@ -83,8 +86,14 @@ def _write(export: Export) -> Export:
     export.progress = 1.0
     export.error = ""
     export.finished_at = timezone.now()
-    export.save()
-    audit.record("export.written", export, changes={"records": [None, export.records]})
+    with transaction.atomic():
+        export.save()
+        audit.record("export.written", export, changes={"records": [None, export.records]})
+        webhooks.announce(
+            collection_id=export.collection_id,
+            event=WebhookEvent.EXPORT_FINISHED,
+            data={"export_id": str(export.pk), "format": export.format, "records": export.records},
+        )
     return export
 
 

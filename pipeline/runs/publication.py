@@ -58,7 +58,7 @@ def publish(run: PipelineRun) -> StoredObject:
         },
         "quarantine_reasons": dict(Counter(run.quarantined.order_by("reason").values_list("reason", flat=True))),
         "personal_data_replaced": _sum(shards, "anonymise"),
-        "quality_remarks": _sum(shards, "validate"),
+        "quality_remarks": _sum(shards, "validate") | _sum(shards, "images"),
         "anomalous": _sum(shards, "anomalies").get("anomalous", 0),
         **summary.report(),
         "action_space": {"names": summary.spec.action_names, "units": summary.spec.action_units},
@@ -109,7 +109,7 @@ class _Summary:
 def _sum(shards: list[Any], stage: str) -> dict[str, int]:
     total: Counter[str] = Counter()
     for shard in shards:
-        total.update(shard.stage_counts[stage]["counts"])
+        total.update(shard.stage_counts.get(stage, {}).get("counts", {}))
     return dict(sorted(total.items()))
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from core import object_store
 from core.personal_data.presidio import detect
 from pipeline import records
 from pipeline.choices import JobState, ObjectKind
@@ -24,6 +25,7 @@ from pipeline.stages.anomalies import DetectAnomalies
 from pipeline.stages.anonymise import Anonymise
 from pipeline.stages.base import RecordSpec, Rejection, Stage
 from pipeline.stages.features import AddFeatures
+from pipeline.stages.images import CheckImages
 from pipeline.stages.validate import Validate
 from pipeline.storage import catalogue, layout
 
@@ -63,8 +65,10 @@ def process(shard: RunShard) -> None:
 def stages(run: PipelineRun) -> list[Stage]:
     """The run's graph of pure stages, in order."""
     spec = RecordSpec.of(run.collection, as_of=run.created_at)
+    checks: list[Stage] = [CheckImages(spec, object_store.get)] if run.options.get("check_images", True) else []
     return [
         Validate(spec),
+        *checks,
         DetectAnomalies(spec, reference(layout.run_folder(run.collection.slug, run.pk))),
         Anonymise(Pseudonyms.of(run.collection_id), detect),
         AddFeatures(spec),

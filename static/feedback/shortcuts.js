@@ -61,7 +61,7 @@ function list(target) {
     term.append(printed);
     const description = document.createElement("dd");
     const group = element.closest("fieldset.choices")?.querySelector("legend")?.textContent;
-    description.textContent = group ? `${group}: ${name}` : name;
+    description.textContent = group ? `${group}${group.endsWith("?") ? "" : ":"} ${name}` : name;
     target.append(term, description);
   }
 }

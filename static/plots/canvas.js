@@ -76,5 +76,7 @@ export function dots(context, points, token, radius = 3) {
 export function formatValue(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3).replace("-", "−");
+  const text = value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+  // A rounded nothing has no sign.
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }

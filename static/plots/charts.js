@@ -59,18 +59,18 @@ class Chart {
   }
 
   #line(series, index, step, y) {
+    const group = make("g", { "data-series": series.name });
+    const known = (at) => (this.rows[at]?.values[index] ?? null) !== null;
     let path = "";
-    let pen = "M";
     this.rows.forEach(({ values }, at) => {
-      if (values[index] === null) pen = "M";
-      else {
-        path += `${pen}${LEFT + step * (at + 0.5)} ${y(values[index])}`;
-        // A single hour between two empty ones is a dot: a line of no length with round ends.
-        if (pen === "M") path += "h0";
-        pen = "L";
-      }
+      if (!known(at)) return;
+      const [cx, cy] = [LEFT + step * (at + 0.5), y(values[index])];
+      path += `${known(at - 1) ? "L" : "M"}${cx} ${cy}`;
+      // What stands alone between two gaps has no line to be seen by.
+      if (!known(at - 1) && !known(at + 1)) group.append(make("circle", { cx, cy, r: 3 }));
     });
-    return make("path", { "data-series": series.name, d: path });
+    group.append(make("path", { d: path }));
+    return group;
   }
 
   #column(row, at, step, y) {

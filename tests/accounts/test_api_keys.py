@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 
 from accounts import credentials, services
 from accounts.models import ApiKey, AuditLog, RateLimitTier
+from accounts.tasks import record_key_use
 from collections_app.models import Collection
 from collections_app.services import grant_api_key, withdraw_api_key
 from tests.factories import CollectionFactory
@@ -215,3 +216,19 @@ def test_a_reader_who_was_slower_than_the_revocation_brings_nothing_old_back(
         seen(token)
     credentials._local.clear()
     assert seen(token) == 401
+
+
+def test_the_last_use_of_a_key_is_written_with_a_minutes_resolution(collection: Collection) -> None:
+    key, token = create(collection)
+    now = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+    for moment in (now, now + timedelta(seconds=5)):
+        with time_machine.travel(moment, tick=False):
+            assert seen(token) == ["kitchen"]
+    record_key_use()
+    key.refresh_from_db()
+    assert key.last_used_at == now
+    record_key_use()
+    assert seen("vla_" + key.public_id + "_" + "x" * 43) == 401
+    record_key_use()
+    key.refresh_from_db()
+    assert key.last_used_at == now

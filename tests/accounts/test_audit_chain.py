@@ -89,7 +89,7 @@ def test_an_untouched_chain_is_whole() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [1.5, -0.0, 1e22, 1e-9, 10**18, 1e15, True, None, "é \U0001f916 \" \\", ["a", {"b": 0.1}], {"z": 1, "a": 2}],
+    [1.5, -0.0, 1e22, 1e-9, 10**18, 1e15, True, None, 'é \U0001f916 " \\', ["a", {"b": 0.1}], {"z": 1, "a": 2}],
 )
 def test_whatever_an_entry_holds_its_signature_can_be_computed_again(value: object) -> None:
     record("tier.changed", RateLimitTier.objects.get(name="standard"), changes={"x": [None, value]})
@@ -98,8 +98,16 @@ def test_whatever_an_entry_holds_its_signature_can_be_computed_again(value: obje
 
 @pytest.mark.parametrize("chained_again", [False, True], ids=["hashes left", "hashes made to fit"])
 @pytest.mark.parametrize(
-    "column", ["action = 'user.logged_in'", "actor_name = 'somebody else'", "changes = '{}'", "timestamp = now()",
-               "ip_address = '10.0.0.9'", "resource_id = gen_random_uuid()", "request_id = 'another'"]
+    "column",
+    [
+        "action = 'user.logged_in'",
+        "actor_name = 'somebody else'",
+        "changes = '{}'",
+        "timestamp = now()",
+        "ip_address = '10.0.0.9'",
+        "resource_id = gen_random_uuid()",
+        "request_id = 'another'",
+    ],
 )
 def test_a_changed_entry_is_named(column: str, chained_again: bool) -> None:
     ids = append()

@@ -167,9 +167,7 @@ def test_a_new_password_ends_every_other_session_and_keeps_this_one(client: Clie
     enter_password(client)
     enter_password(other)
     new = "a much longer password 7"
-    client.post(
-        reverse("change-password"), {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
-    )
+    client.post(reverse("change-password"), {"old_password": PASSWORD, "new_password1": new, "new_password2": new})
     assert client.get(reverse("account")).status_code == 200
     assert other.get(reverse("account")).status_code == 302
     assert AuditLog.objects.filter(action="user.password_changed", resource_id=user.pk).count() == 1

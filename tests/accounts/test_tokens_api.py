@@ -174,8 +174,11 @@ def test_tokens_that_we_did_not_sign_open_nothing(user: User) -> None:
         "a key of its own": jwt.encode(later, key_of_nobody, algorithm="HS256", headers={"jwk": {"k": key_of_nobody}}),
         "a refresh token as access token": pair["refresh"],
         "another's claims under our signature": ".".join(
-            [pair["access"].split(".")[0], forged({**claims, "user_id": str(UserFactory().pk)}).split(".")[1],
-             pair["access"].split(".")[2]]
+            [
+                pair["access"].split(".")[0],
+                forged({**claims, "user_id": str(UserFactory().pk)}).split(".")[1],
+                pair["access"].split(".")[2],
+            ]
         ),
         "a family that never was": jwt.encode(
             {name: value for name, value in claims.items() if name != "fam"}, settings.SECRET_KEY, algorithm="HS256"

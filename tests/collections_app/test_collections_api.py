@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 from accounts.choices import Role
 from accounts.models import AuditLog
 from collections_app.models import Collection
-from tests.factories import ApiKeyFactory, CollectionFactory, EpisodeFactory, MembershipFactory, UserFactory
+from tests.factories import ApiKeyFactory, EpisodeFactory, MembershipFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -60,8 +60,10 @@ def test_creating_a_collection_makes_its_action_space_and_its_creator_the_manage
         ({"owner": "me"}, "/owner"),
         ({"action_space": "nobody's"}, "/action_space"),
         ({"action_space": {**SPACE, "dimensions": []}}, "/action_space/dimensions"),
-        ({"action_space": {**SPACE, "dimensions": [{"name": "x", "low": 2.0, "high": 1.0}]}},
-         "/action_space/dimensions/0"),
+        (
+            {"action_space": {**SPACE, "dimensions": [{"name": "x", "low": 2.0, "high": 1.0}]}},
+            "/action_space/dimensions/0",
+        ),
         ({"action_space": {**SPACE, "state_units": ["m", "m"]}}, "/action_space/state_units"),
     ],
 )
@@ -165,7 +167,9 @@ def test_episodes_are_filtered(query: str, found: set[str]) -> None:
     assert {episode["external_id"] for episode in response.json()["results"]} == found
 
 
-@pytest.mark.parametrize("query", ["collection__memberships__user__password__startswith=a", "colection=x", "outcome=no"])
+@pytest.mark.parametrize(
+    "query", ["collection__memberships__user__password__startswith=a", "colection=x", "outcome=no"]
+)
 def test_an_unknown_or_wrong_filter_is_refused(query: str) -> None:
     response = client_of(MembershipFactory().user).get(f"/api/v1/episodes?{query}")
     assert response.status_code == 400

@@ -20,7 +20,7 @@ from tests.e2e.system import RunningSystem
 from tests.inference.conftest import jpeg
 from tests.inference.waiting import wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("system")]
 
 ROBOTS = 4
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.e2e.system import RunningSystem
 from tests.inference.waiting import wait_until
 
-pytestmark = [pytest.mark.processes, pytest.mark.browser]
+pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.xdist_group("system")]
 
 
 def log_in(page: Page, system: RunningSystem, name: str) -> None:

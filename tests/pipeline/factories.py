@@ -70,6 +70,11 @@ def jpeg(width: int, height: int, *, shade: int = 0, **options: Any) -> bytes:
     """A smooth picture that changes with ``shade``."""
     y, x = np.mgrid[0:height, 0:width]
     pixels = np.stack([(x * 3 + shade) % 200, (y * 4 + shade) % 200, np.full_like(x, shade % 200)], axis=-1)
+    return jpeg_of(pixels.astype(np.uint8), **options)
+
+
+def jpeg_of(pixels: np.ndarray, **options: Any) -> bytes:
+    """``uint8 [height, width, 3]`` RGB as a JPEG."""
     sink = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(sink, "JPEG", quality=90, **options)
+    Image.fromarray(pixels).save(sink, "JPEG", quality=90, **options)
     return sink.getvalue()

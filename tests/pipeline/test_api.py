@@ -60,7 +60,7 @@ def test_a_finished_run_says_its_stages_counts_and_quarantine(api, collection):
     quarantine = client.get(f"/api/v1/runs/{run.pk}/quarantine").json()
 
     assert (body["state"], body["progress"]) == ("succeeded", 1.0)
-    assert [stage["stage"] for stage in body["stages"]][:2] == ["validate", "anomalies"]
+    assert [stage["stage"] for stage in body["stages"]][:3] == ["validate", "images", "anomalies"]
     assert (body["records_in"], body["records_out"], body["records_quarantined"]) == (4, 3, 1)
     assert [row["request_id"] for row in quarantine["results"]] == [str(bad.request_id)]
 

@@ -7,11 +7,12 @@ import sys
 import uuid
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from accounts.choices import Role
 from core.problems import Problem
-from pipeline.embeddings import backlog, encoders, indexing
+from pipeline.embeddings import backlog, encoders, file, indexing
 from pipeline.embeddings import search as search_module
 from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, search
 from pipeline.models import Embedding
@@ -90,6 +91,15 @@ class TestIndexing:
         assert backlog.work_off(seconds=30) == 2
         assert backlog.work_off(seconds=30) == 0
         assert backlog.is_complete()
+
+    def test_the_vectors_are_written_as_a_file_that_pandas_reads(self, kitchen, encoder, objects):
+        index(make_episode(kitchen), make_episode(kitchen, instruction="open the drawer"))
+
+        file.write(kitchen)
+
+        frame = pd.read_parquet(objects / "embeddings/collection_kitchen_embeddings.parquet")
+        assert set(frame["text"]) == {"open the drawer", "pick up the red cube"}
+        assert np.allclose(np.linalg.norm(np.stack(frame["embedding"]), axis=1), 1.0, atol=1e-5)
 
 
 @pytest.mark.django_db

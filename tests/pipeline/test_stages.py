@@ -17,7 +17,9 @@ from pipeline.stages.anomalies import AnomalyReference, DetectAnomalies, feature
 from pipeline.stages.anonymise import Anonymise
 from pipeline.stages.base import RecordSpec
 from pipeline.stages.features import AddFeatures
+from pipeline.stages.images import CheckImages
 from pipeline.stages.validate import Validate
+from tests.pipeline.factories import jpeg, jpeg_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SPEC = RecordSpec(
@@ -201,6 +203,56 @@ def test_people_are_pseudonyms_that_are_stable_and_keyed():
     assert names[3] is None
     assert not set(names) & set(elsewhere) - {None}
     assert "user-1" not in names[0]
+
+
+IMAGES = {
+    "one.jpg": jpeg(64, 48, shade=10),
+    "two.jpg": jpeg(64, 48, shade=90),
+    "black.jpg": jpeg_of(np.zeros((48, 64, 3), dtype=np.uint8)),
+    "broken.jpg": jpeg(64, 48)[:400],
+    "text.jpg": b"hello",
+}
+
+
+def check_images(*keys: str, moving: bool = True):
+    rows = [
+        {"images": orjson.dumps({"base": key}).decode(), "state_json": f"[{i * moving}, 0.0]"}
+        for i, key in enumerate(keys)
+    ]
+
+    def fetch(key: str) -> bytes:
+        if key not in IMAGES:
+            raise FileNotFoundError(key)
+        return IMAGES[key]
+
+    return CheckImages(SPEC, fetch)(Validate(SPEC)(table(*rows)).table)
+
+
+@pytest.mark.parametrize("key", ["broken.jpg", "text.jpg", "gone.jpg"])
+def test_an_image_that_cannot_be_read_sends_its_record_to_quarantine(key):
+    output = check_images("one.jpg", key, "two.jpg")
+
+    assert [(r.result_id, r.reason) for r in output.rejections] == [("r1", "image_unreadable")]
+    assert output.table.column("id").to_pylist() == ["r0", "r2"]
+
+
+def test_a_black_camera_is_remarked():
+    quality = check_images("one.jpg", "black.jpg").table.column("quality").to_pylist()
+
+    assert "camera_black" not in quality[0]
+    assert "camera_black" in quality[1]
+
+
+def test_a_camera_is_frozen_when_the_robot_moves_and_the_picture_does_not():
+    quality = check_images("one.jpg", "one.jpg", "two.jpg").table.column("quality").to_pylist()
+
+    assert ["camera_frozen" in remarks for remarks in quality] == [False, True, False]
+
+
+def test_a_robot_that_stands_still_may_show_the_same_picture():
+    quality = check_images("one.jpg", "one.jpg", moving=False).table.column("quality").to_pylist()
+
+    assert not any("camera_frozen" in remarks for remarks in quality)
 
 
 def test_an_episodes_features_are_its_own():

@@ -81,6 +81,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "healthz"): Row("/healthz", ANYBODY),
     ("GET", "readyz"): Row("/readyz", ANYBODY, frozenset({200, 503})),
     ("GET", "metrics"): Row("/metrics", ANYBODY),
+    ("GET", "jsi18n/"): Row("/jsi18n/", ANYBODY),
     ("GET", "objects/<str:token>"): Row("/objects/forged", ANYBODY, frozenset({404})),
     # logging in and one's own account
     ("GET", "login/"): Row("/login/", ANYBODY),

@@ -71,16 +71,20 @@ def service_process(name: str, service: EmbeddedService) -> ProcessSpec:
 
 
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vla_project")
+# What may take its time yields the processor to what robots wait for.
+_YIELDING = ("nice", "-n", "10")
 # Of root Celery says so at length, at every start. The launcher runs as root in containers and on build machines.
 _AS_ROOT = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
 
 
-def _worker(name: str, *options: str, stop_seconds: float, after_ready: bool = False) -> ProcessSpec:
+def _worker(
+    name: str, *options: str, stop_seconds: float, after_ready: bool = False, yielding: bool = False
+) -> ProcessSpec:
     # Gossip and mingle are talk between workers, a second of it at each start, of which we use nothing.
     common = ("worker", "-n", f"{name}@%h", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")
     return ProcessSpec(
         name=name,
-        argv=(*_CELERY, *common, "-Q", name, *options),
+        argv=(*(_YIELDING if yielding else ()), *_CELERY, *common, "-Q", name, *options),
         environment=_AS_ROOT,
         stop_seconds=stop_seconds,
         after_ready=after_ready,
@@ -94,7 +98,9 @@ def system_processes(*, demo: bool, beat_schedule: str) -> tuple[ProcessSpec, ..
     :param beat_schedule: the file in which beat notes what it has sent
     """
     processes = (
-        _worker("pipeline", "--pool", "prefork", "--concurrency", "2", stop_seconds=30.0, after_ready=True),
+        _worker(
+            "pipeline", "--pool", "prefork", "--concurrency", "2", stop_seconds=30.0, after_ready=True, yielding=True
+        ),
         _worker("recorder", "--pool", "threads", "--concurrency", "2", stop_seconds=20.0),
         _worker("inference", "--pool", "threads", "--concurrency", "2", stop_seconds=20.0),
         ProcessSpec(name="web", argv=(sys.executable, "-m", "vla_project.server")),

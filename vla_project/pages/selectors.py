@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, F, Q, QuerySet
-from django.db.models.functions import TruncHour
+from django.db.models import Count, F, Func, IntegerField, Q, QuerySet, Value
+from django.db.models.functions import Least, TruncHour
 from django.utils import timezone
 
 from accounts.models import User
@@ -108,13 +108,21 @@ class Hour:
 
 
 def last_day(collection: Collection) -> list[Hour]:
-    """The last 24 hours, oldest first, the running hour last. One query over the collection's newest results."""
+    """The last 24 hours, oldest first, the running hour last; half a minute old at most."""
     first = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    key = f"collection-last-day:{first:%Y%m%d%H}:{collection.pk}"
+    figures = cache.get_or_set(key, lambda: _figures_per_hour(collection, first), STATISTICS_SECONDS) or []
+    return [Hour(first + timedelta(hours=at), *figures[at]) for at in range(24)]
+
+
+def _figures_per_hour(collection: Collection, first: datetime) -> list[list[Any]]:
+    """The fields of ``Hour`` but its start, for 24 hours from ``first``, as JSON keeps them."""
+    figures: list[list[Any]] = [[0, 0, 0, None, None] for _ in range(24)]
     rows = (
         InferenceResult.objects.sent()
-        .filter(collection=collection, created_at__gte=first)
+        .filter(collection=collection, created_at__gte=first, created_at__lt=first + timedelta(hours=24))
         .order_by()
-        .values(start=TruncHour("created_at"))
+        .values(hour=TruncHour("created_at"))
         .annotate(
             passed=Count("pk", filter=Q(safety_verdict=Verdict.PASS)),
             clamped=Count("pk", filter=Q(safety_verdict=Verdict.CLAMPED)),
@@ -123,9 +131,10 @@ def last_day(collection: Collection) -> list[Hour]:
             p95=Percentile("total_ms", 0.95),
         )
     )
-    known = {row["start"]: Hour(**row) for row in rows}
-    hours = [first + timedelta(hours=offset) for offset in range(24)]
-    return [known.get(start, Hour(start)) for start in hours]
+    for row in rows:
+        at = int((row.pop("hour") - first).total_seconds() // 3600)
+        figures[at] = [row["passed"], row["clamped"], row["rejected"], row["p50"], row["p95"]]
+    return figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +147,29 @@ class Bin:
 
 
 def safety_scores(collection: Collection) -> list[Bin]:
-    """The last day's safety scores in ten bins."""
+    """The last day's safety scores in ten bins; half a minute old at most."""
+    key = f"collection-safety-scores:{collection.pk}"
+    counts = cache.get_or_set(key, lambda: _scores_per_bin(collection), STATISTICS_SECONDS) or []
+    return [Bin(at / SCORE_BINS, (at + 1) / SCORE_BINS, counts[at]) for at in range(SCORE_BINS)]
+
+
+def _scores_per_bin(collection: Collection) -> list[int]:
     since = timezone.now() - timedelta(days=1)
-    results = InferenceResult.objects.sent().filter(collection=collection, created_at__gte=since)
-    edges = [number / SCORE_BINS for number in range(SCORE_BINS + 1)]
-    counts = results.aggregate(
-        **{
-            f"bin_{number}": Count(
-                "pk",
-                filter=Q(safety_score__gte=edges[number])
-                & (Q(safety_score__lte=1) if number == SCORE_BINS - 1 else Q(safety_score__lt=edges[number + 1])),
-            )
-            for number in range(SCORE_BINS)
-        }
+    # width_bucket numbers from 1, and a score of exactly 1 lies beyond the last: it belongs to it.
+    bucket = Least(
+        Func("safety_score", Value(0.0), Value(1.0), Value(SCORE_BINS), function="width_bucket"),
+        Value(SCORE_BINS),
+        output_field=IntegerField(),
     )
-    return [Bin(edges[n], edges[n + 1], counts[f"bin_{n}"]) for n in range(SCORE_BINS)]
+    rows = (
+        InferenceResult.objects.sent()
+        .filter(collection=collection, created_at__gte=since)
+        .order_by()
+        .values(bucket=bucket)
+        .annotate(count=Count("pk"))
+    )
+    counts = {row["bucket"]: row["count"] for row in rows}
+    return [counts.get(at + 1, 0) for at in range(SCORE_BINS)]
 
 
 def statistics_of(collection: Collection) -> dict[str, Any]:

@@ -188,6 +188,7 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "export-audit-trail": {"task": "accounts.tasks.export_audit_trail", "schedule": crontab(minute=17)},
+    "record-key-use": {"task": "accounts.tasks.record_key_use", "schedule": 60.0},
     "forget-expired-tokens": {"task": "accounts.tasks.forget_expired_tokens", "schedule": crontab(minute=37, hour=3)},
     "ensure-partitions": {"task": "pipeline.tasks.ensure_partitions", "schedule": crontab(minute=7, hour="*/6")},
     "resume-stalled-jobs": {"task": "pipeline.tasks.resume_stalled", "schedule": 60.0},

@@ -19,7 +19,7 @@ LOOKS = ((1440, "light"), (390, "dark"))
 # The new look is drawn, and whatever moved towards it has arrived.
 SETTLED = """
   new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
-    .then(() => Promise.all(document.getAnimations().map((animation) => animation.finished)))
+    .then(() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished)))
 """
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 

@@ -231,7 +231,7 @@ def test_every_shortcut_is_listed_under_the_question_mark(
     for text in (
         "Verdict: Accept",
         "Rating: 5",
-        "How sure are you?: 75 %",
+        "How sure are you? 75 %",
         "Undo",
         "Skip",
         "Submit, next",

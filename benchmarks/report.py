@@ -1,0 +1,151 @@
+"""The tables of docs/performance.md, from ``var/bench/*.json``: nothing in them is typed by hand.
+
+    python -m benchmarks.report
+
+What stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` is replaced where ``var/bench/NAME.json`` exists;
+the text around it stays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import FOLDER, say
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+
+
+def write() -> None:
+    """Put the latest figures into the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name, tables in TABLES.items():
+        source = FOLDER / f"{name}.json"
+        if not source.exists():
+            continue
+        figures = json.loads(source.read_text())
+        lines = [*_machine(figures), *tables(figures)]
+        page = re.sub(
+            rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)",
+            lambda found, text="\n".join(lines): f"{found[1]}\n{text}\n\n{found[2]}",  # type: ignore[misc]
+            page,
+            flags=re.DOTALL,
+        )
+        say(f"{name}: {PAGE.name} has the figures of {source.name}.")
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def _machine(figures: dict[str, Any]) -> list[str]:
+    if "machine" not in figures:
+        return []
+    machine = figures["machine"]
+    return [
+        f"Measured {figures['measured_at'][:16].replace('T', ' ')} UTC on {machine['cpu']}, {machine['cores']} cores, "
+        f"Python {machine['python']}; the machine's load average at the end was {machine['load_average']}.",
+        "",
+    ]
+
+
+def _inference(figures: dict[str, Any]) -> list[str]:
+    rows = figures["rows"]
+    lines = _table(
+        ("server", "robots", "requests/s", "of the ceiling", "p50 ms", "p95 ms", "p99 ms"),
+        (
+            (
+                row["server"],
+                row["robots"],
+                f"{row['rate']:.0f}",
+                f"{row['of_ceiling']:.0%}",
+                row["p50_ms"],
+                row["p95_ms"],
+                row["p99_ms"],
+            )
+            for row in rows
+        ),
+    )
+    names = list(dict.fromkeys(name for row in rows for name in row["cpu_ms_per_request"]))
+    lines += ["", "CPU milliseconds for each request, by process (`load` is the generator's own):", ""]
+    lines += _table(
+        ("server", "robots", *names),
+        (
+            (row["server"], row["robots"], *(f"{row['cpu_ms_per_request'].get(name, 0):.2f}" for name in names))
+            for row in rows
+        ),
+    )
+    return lines
+
+
+def _path(figures: dict[str, Any]) -> list[str]:
+    lines = _table(
+        ("process", "CPU ms a request", "requests/s per core"),
+        ((row["process"], row["cpu_ms"], row["per_core"]) for row in figures["processes"]),
+    )
+    lines += ["", "One step of the path, alone, in microseconds of CPU for one request:", ""]
+    return lines + _table(("step", "µs"), ((row["step"], row["us"]) for row in figures["steps"]))
+
+
+def _pipeline(figures: dict[str, Any]) -> list[str]:
+    return _table(
+        ("workers", "records", "seconds", "records/s", "peak MB"),
+        (
+            (row["workers"], f"{row['records']:,}", row["seconds"], f"{row['rate']:,}", row["peak_mb"])
+            for row in figures["rows"]
+        ),
+    )
+
+
+def _search(figures: dict[str, Any]) -> list[str]:
+    about = (
+        f"{figures['vectors']:,} vectors; the index takes {figures['index_bytes'] / 1e6:.0f} MB and "
+        f"{figures['build_seconds']:.0f} s to build; {figures['texts_per_second']:.0f} texts a second are embedded."
+    )
+    return [
+        about,
+        "",
+        *_table(
+            ("filter", "recall", "p50 ms", "p95 ms"),
+            (
+                (row["filter"], f"{row['recall']:.3f}", f"{row['p50_ms']:.1f}", f"{row['p95_ms']:.1f}")
+                for row in figures["rows"]
+            ),
+        ),
+    ]
+
+
+def _feedback_queue(figures: dict[str, Any]) -> list[str]:
+    measured = {name: value for name, value in figures.items() if isinstance(value, dict) and "p50_ms" in value}
+    return [
+        f"{figures['open_tasks']:,} open tasks, {figures['annotators']} annotators at once.",
+        "",
+        *_table(
+            ("operation", "p50 ms", "p95 ms", "target ms"),
+            (
+                (name, f"{value['p50_ms']:.1f}", f"{value['p95_ms']:.1f}", f"{value['target_ms']:.0f}")
+                for name, value in measured.items()
+            ),
+        ),
+    ]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    return [
+        f"| {' | '.join(heads)} |",
+        f"| {' | '.join('---' if number == 0 else '---:' for number in range(len(heads)))} |",
+        *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows),
+    ]
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "inference": _inference,
+    "path": _path,
+    "pipeline": _pipeline,
+    "search": _search,
+    "feedback_queue": _feedback_queue,
+}
+
+
+if __name__ == "__main__":
+    write()

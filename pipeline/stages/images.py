@@ -1,0 +1,84 @@
+"""Check images: whole, not black, not frozen."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.choices import Stage as StageName
+from pipeline.stages.base import RecordSpec, Rejection, StageOutput, vectors
+
+# Images are compared as grey thumbnails of this many pixels on a side.
+SIDE = 32
+# Grey levels of 255: darker and flatter than this is black; closer to the image before than this is the same image.
+BLACK_LEVEL = 6.0
+SAME_LEVEL = 0.35
+# The robot has moved when a state entry changed by more than this share of its span in the table.
+MOVED_SHARE = 0.02
+
+Thumbnail = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckImages:
+    """Refuses records with an image that is gone or broken; remarks ``camera_black`` and ``camera_frozen`` (the robot
+    moved, the picture did not) in ``quality``. ``fetch`` gives an object's bytes or raises ``FileNotFoundError``.
+    """
+
+    spec: RecordSpec
+    fetch: Callable[[str], bytes]
+    name = StageName.IMAGES
+
+    def __call__(self, table: pa.Table) -> StageOutput:
+        images = [dict(pairs) for pairs in table.column("images").to_pylist()]
+        if not any(images):
+            return StageOutput(table)
+        quality = table.column("quality").to_pylist()
+        moved = _moved(vectors(table.column("state"), len(self.spec.state_names)))
+        episodes = table.column("episode_id").to_pylist()
+        rejections: dict[int, Rejection] = {}
+        seen: dict[str, Thumbnail] = {}
+        ids = table.column("id").to_pylist()
+        checked = 0
+        for index, keys in enumerate(images):
+            if index == 0 or episodes[index] is None or episodes[index] != episodes[index - 1]:
+                seen = {}
+            for camera, key in keys.items():
+                checked += 1
+                try:
+                    thumbnail = _thumbnail(self.fetch(key))
+                except (FileNotFoundError, UnidentifiedImageError, OSError, ValueError) as error:
+                    rejections[index] = Rejection(ids[index], "image_unreadable", f"{camera}: {type(error).__name__}")
+                    continue
+                if thumbnail.mean() < BLACK_LEVEL and thumbnail.std() < BLACK_LEVEL:
+                    quality[index].append("camera_black")
+                elif camera in seen and moved[index] and np.abs(thumbnail - seen[camera]).mean() < SAME_LEVEL:
+                    quality[index].append("camera_frozen")
+                seen[camera] = thumbnail
+        table = table.set_column(
+            table.schema.get_field_index("quality"), "quality", pa.array(quality, pa.list_(pa.string()))
+        )
+        keep = pa.array([index for index in range(table.num_rows) if index not in rejections], pa.int64())
+        remarks = Counter(remark for found in quality for remark in found if remark.startswith("camera_"))
+        remarks.pop("camera_missing", None)
+        return StageOutput(table.take(keep), tuple(rejections.values()), {"images": checked, **remarks})
+
+
+def _thumbnail(data: bytes) -> Thumbnail:
+    """``float32 [SIDE][SIDE]`` in grey levels. Reads the whole image, so that a truncated one is noticed."""
+    with Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP"]) as image:
+        image.draft("L", (2 * SIDE, 2 * SIDE))  # JPEG decodes to a fraction of its size at a fraction of the cost
+        return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+
+
+def _moved(states: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether a record's state differs from the one before."""
+    changes = np.abs(np.diff(states, axis=0, prepend=states[:1]))
+    return np.asarray((changes > MOVED_SHARE * np.maximum(np.ptp(states, axis=0), 1e-9)).any(axis=1))
