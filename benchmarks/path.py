@@ -24,6 +24,7 @@ from benchmarks.results import save, say
 
 BATCH = 32
 REPEATS = 300
+SUBMITTED = 6 * BATCH
 
 
 def main() -> None:
@@ -142,8 +143,6 @@ def alone() -> list[dict[str, Any]]:
 def in_redis(submission: Callable[[], Any], credential: Any, version: Any, body: bytes) -> list[dict[str, Any]]:
     """Redis' own CPU for the two scripts, the second for a batch of ``BATCH``; and the web process's to submit one."""
 
-    from django.conf import settings
-
     from core.redis import engine_redis
     from inference.engine import keys
     from inference.engine.finisher import Finished, Finisher
@@ -157,19 +156,17 @@ def in_redis(submission: Callable[[], Any], credential: Any, version: Any, body:
         gateway = Gateway()
         await gateway._queue(submission(), unlimited)
         started = time.process_time()
-        await asyncio.gather(
-            *(gateway._queue(submission(), unlimited) for _ in range(settings.INFERENCE["MAX_QUEUE"] - 1))
-        )
+        for _ in range(SUBMITTED // BATCH):
+            await asyncio.gather(*(gateway._queue(submission(), unlimited) for _ in range(BATCH)))
         used = time.process_time() - started
         await gateway.close()
         return used
 
     before = _redis_cpu(client)
     submitting = asyncio.run(submit_all())
-    count = settings.INFERENCE["MAX_QUEUE"]
     queueing = _redis_cpu(client) - before
     client.xgroup_create(keys.queue(version), keys.WORKERS_GROUP, id="0")
-    entries = client.xreadgroup(keys.WORKERS_GROUP, "bench", {keys.queue(version): ">"}, count=count)[0][1]
+    entries = client.xreadgroup(keys.WORKERS_GROUP, "bench", {keys.queue(version): ">"}, count=SUBMITTED)[0][1]
     finisher = Finisher(lambda _sent: None)
     groups = []
     for start in range(0, len(entries), BATCH):

@@ -9,7 +9,6 @@ the text around it stays.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,17 @@ def write() -> None:
         if not source.exists():
             continue
         figures = json.loads(source.read_text())
-        lines = [*_machine(figures), *tables(figures)]
-        page = re.sub(
-            rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)",
-            lambda found, text="\n".join(lines): f"{found[1]}\n{text}\n\n{found[2]}",  # type: ignore[misc]
-            page,
-            flags=re.DOTALL,
-        )
+        page = _replaced(page, name, "\n".join([*_machine(figures), *tables(figures)]))
         say(f"{name}: {PAGE.name} has the figures of {source.name}.")
     PAGE.write_text(page, encoding="utf-8")
+
+
+def _replaced(page: str, name: str, text: str) -> str:
+    head, begin, rest = page.partition(f"<!-- begin {name} -->\n")
+    _, end, tail = rest.partition(f"<!-- end {name} -->")
+    if not end:
+        raise ValueError(f"{PAGE.name} has no place for {name}.")
+    return f"{head}{begin}\n{text}\n\n{end}{tail}"
 
 
 def _machine(figures: dict[str, Any]) -> list[str]:

@@ -43,6 +43,6 @@ def machine() -> dict[str, Any]:
         "cpu": cpu[0] if cpu else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
-        # Others' work at the start: above the number of cores, every figure is lower than it could be.
+        # Above the number of cores, others were at work and every figure is lower than it could be.
         "load_average": round(os.getloadavg()[0], 1),
     }

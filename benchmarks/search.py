@@ -3,7 +3,7 @@
     python -m benchmarks.search [--vectors 1000000] [--queries 200]
 
 Vectors are the real model's, of composed instructions, with noise. Each count is measured unfiltered and filtered to a
-collection that holds 1% of the rows. Starts a PostgreSQL of its own under ``var/bench/``; writes
+collection that holds 1% of the rows. Starts a PostgreSQL and a Redis of its own under ``var/bench/``; writes
 ``var/bench/search.json``.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
-    from vla_project.launcher import EmbeddedPostgres
+    from vla_project.launcher import EmbeddedPostgres, EmbeddedRedis
     from vla_project.launcher.ports import free_port
 
     memory = {
@@ -58,10 +58,13 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
         "max_wal_size": "8GB",
     }
     postgres = EmbeddedPostgres(folder / "postgres", port=free_port(), settings=memory)
+    redis = EmbeddedRedis(folder / "redis", port=free_port())
     try:
         postgres.start()
+        redis.start()
         os.environ.update(
             DATABASE_URL=postgres.url,
+            REDIS_URL=redis.url,
             VAR_DIR=str(folder / "var"),
             DJANGO_SETTINGS_MODULE="vla_project.settings.test",
         )
@@ -70,6 +73,7 @@ def measure(folder: Path, count: int, queries: int) -> dict[str, Any]:
         django.setup()
         return _measure(count, queries)
     finally:
+        redis.stop()
         postgres.stop()
 
 

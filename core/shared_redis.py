@@ -21,7 +21,7 @@ from core.redis import UNAVAILABLE
 
 
 class SharedConnectionRedis(redis.asyncio.Redis):
-    """``redis.asyncio.Redis`` for commands that do not block. Made by ``from_url``; belongs to the loop that first uses it.
+    """``redis.asyncio.Redis`` for commands that do not block. Belongs to the loop that first uses it.
 
     Where an established connection turns out to be lost, what was not answered is sent once more on a new one, so a
     command may run twice: give it only those that may. ``timeout`` in seconds bounds one exchange, connecting included.

@@ -186,7 +186,11 @@ class Recorder:
         self, records: Sequence[Record], objects: Mapping[uuid.UUID, dict[str, str]]
     ) -> dict[uuid.UUID, list[uuid.UUID]]:
         """Insert ledger and result rows once; returns the new results' ids by collection."""
-        answered = [record for record in records if not record.submission.is_shadow]
+        # Of two answers to one request, as after Redis forgot the first, the first one stands.
+        first = {
+            record.submission.request_id: record for record in reversed(records) if not record.submission.is_shadow
+        }
+        answered = list(reversed(first.values()))
         new = self._enter_in_ledger(answered)
         shadows = self._new_shadows([record for record in records if record.submission.is_shadow])
         rows = [record for record in answered if record.submission.request_id in new] + shadows
@@ -210,9 +214,7 @@ class Recorder:
         if not records:
             return set()
         # Sorted, so that two recorders with overlapping batches wait for each other instead of deadlocking.
-        ordered = sorted(
-            {record.submission.request_id: record for record in records}.values(), key=lambda r: r.submission.request_id
-        )
+        ordered = sorted(records, key=lambda record: record.submission.request_id)
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO inference_requests (request_id, collection_id, digest, created_at) "
@@ -313,8 +315,8 @@ def _upsert_episodes(
         cursor.execute(
             "INSERT INTO episodes (id, collection_id, robot_id, external_id, instruction, step_count, started_at, "
             "ended_at, outcome, tags, created_at) "
-            "SELECT *, '', '{}', now() FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[], "
-            "%s::timestamptz[], %s::timestamptz[]) "
+            "SELECT *, '', '{}', now() FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], "
+            "%s::int[], %s::timestamptz[], %s::timestamptz[]) "
             "ON CONFLICT (collection_id, robot_id, external_id) DO UPDATE SET "
             "step_count = episodes.step_count + EXCLUDED.step_count, "
             "started_at = least(episodes.started_at, EXCLUDED.started_at), "

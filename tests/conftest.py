@@ -15,7 +15,6 @@ from accounts.models import User
 from collections_app import snapshots
 from core.redis import engine_redis
 
-
 # Rows that migrations made and no test may lose.
 _KEPT_TABLES = {"rate_limit_tiers", "django_content_type", "auth_permission"}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 os.environ.setdefault("DATABASE_POOL", "1")
 
+from core.garbage import spare_what_is_loaded
 from core.problems import PROBLEM_CONTENT_TYPE, Problem
 from core.request_ids import accept_request_id
 
@@ -70,6 +71,7 @@ def main() -> None:
                 scope.setdefault("extensions", {})["vla.unsent_bytes"] = partial(_unsent_bytes, protocol)
             return super().create_application(protocol, scope)
 
+    spare_what_is_loaded()
     http_protocol.WebRequest = BoundedRequest  # the name by which daphne's factory finds it
     ObservedServer(
         application=application,

@@ -10,6 +10,8 @@ from typing import Any
 
 from celery import bootsteps
 
+from core.garbage import spare_what_is_loaded
+
 
 def _consumes(worker: Any, queue: str) -> bool:
     return queue in worker.app.amqp.queues.consume_from
@@ -26,6 +28,7 @@ class InferenceEngineStep(bootsteps.StartStopStep):
     def create(self, parent: Any) -> Any:
         from inference.engine.worker import InferenceWorker
 
+        spare_what_is_loaded()
         return InferenceWorker()
 
 
@@ -40,4 +43,5 @@ class RecorderStep(bootsteps.StartStopStep):
     def create(self, parent: Any) -> Any:
         from inference.recorder import Recorder
 
+        spare_what_is_loaded()
         return Recorder()

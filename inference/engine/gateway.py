@@ -63,7 +63,10 @@ class Gateway:
         self._listening = asyncio.Event()
 
     async def ask(self, submission: Submission, credential: Credential, *, client_chose_id: bool) -> Answer:
-        """The answer to ``submission``, whose ``reply_to`` is ``name``. Raises ``Problem``: 409, 429, 503, 504, or what the worker found."""
+        """The answer to ``submission``, whose ``reply_to`` is ``name``.
+
+        Raises ``Problem``: 409, 429, 503, 504, or what the worker found.
+        """
         await self._ensure_listening()
         if client_chose_id and await self._may_be_recorded(submission.request_id):
             stored = await database_sync_to_async(stored_answer)(submission.request_id, submission.digest)

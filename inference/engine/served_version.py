@@ -278,7 +278,11 @@ class ServedVersion:
         batched = future.result()
         checked = batched.result
         assert isinstance(checked, Checked)
-        rejected = checked.verdict.verdict == "rejected"
+        # Before the answer leaves: the next request meets the circuit as this one left it.
+        if checked.verdict.verdict == "rejected":
+            self._count_rejection(item.probing)
+        else:
+            self._count_success()
         self._finish(
             self._answered(
                 prepared.item,
@@ -291,7 +295,6 @@ class ServedVersion:
                 cache_key=prepared.cache_key,
             )
         )
-        self._count_rejection(item.probing) if rejected else self._count_success()
 
     def _timing(self, item: QueuedItem, batched: Batched[Any]) -> dict[str, Any]:
         now = time.monotonic()

@@ -14,6 +14,8 @@ POLICY_BACKENDS: dict[str, str] = {
     "compact": "inference.policies.compact.policy.CompactPolicy",
     "simulated": "inference.policies.simulated.SimulatedPolicy",
     "python": "inference.policies.python.PythonPolicy",
+    "openpi": "inference.policies.openpi.OpenpiPolicy",
+    "replay": "inference.policies.replay.ReplayPolicy",
 }
 
 

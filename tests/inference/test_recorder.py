@@ -44,6 +44,7 @@ def answered(collection: Collection, version: PolicyVersion, **changes: Any) -> 
     request_id = changes.pop("request_id", None) or uuid7()
     images: dict[str, Image] = {camera: EncodedImage(jpeg(), "jpeg") for camera in collection.cameras}
     described: dict[str, Any] = {
+        "collection_id": collection.pk,
         "robot": "arm-01",
         "episode": "e1",
         "step": 1,
@@ -58,7 +59,6 @@ def answered(collection: Collection, version: PolicyVersion, **changes: Any) -> 
     submission = Submission(
         request_id=request_id,
         collection_slug=collection.slug,
-        collection_id=collection.pk,
         version_id=version.pk,
         **{**described, **changes},
     )
@@ -146,7 +146,7 @@ def test_an_episode_grows_with_its_steps(collection: Collection, version: Policy
     recorder.drain()
     episode = Episode.objects.get(robot__name="arm-01")
     assert (episode.step_count, episode.instruction) == (5, "pick up the red cube")
-    assert episode.ended_at - episode.started_at == timedelta(seconds=4)
+    assert episode.ended_at == episode.started_at + timedelta(seconds=4)
     assert Robot.objects.get(name="arm-01").last_seen_at == episode.ended_at
     assert Episode.objects.get(robot__name="arm-02").step_count == 1
 
@@ -332,7 +332,9 @@ def test_results_are_filtered_and_paged_newest_first(collection: Collection, api
         return [[str(result.request_id) for result in results].index(one["request_id"]) for one in listed]
 
     assert found() == found(collection=collection.slug) == [0, 1, 2]
-    assert found(robot="arm-1") == found(episode="e1") == found(model="policy-of-1") == found(model="policy-of-1@1") == [1]
+    assert (
+        found(robot="arm-1") == found(episode="e1") == found(model="policy-of-1") == found(model="policy-of-1@1") == [1]
+    )
     assert found(model="policy-of-1@2") == found(collection="nowhere") == []
     assert found(verdict="clamped") == [2]
     middle = results[1].created_at.isoformat()

@@ -304,7 +304,9 @@ def test_what_a_dead_worker_had_read_is_answered_by_another(
     recorder.drain()
     assert InferenceResult.objects.get().request_id == submission.request_id
     announce_change()
-    wait_until(lambda: [c["name"] for c in client.xinfo_consumers(stream, keys.WORKERS_GROUP)] == [worker.name.encode()])
+    wait_until(
+        lambda: [c["name"] for c in client.xinfo_consumers(stream, keys.WORKERS_GROUP)] == [worker.name.encode()]
+    )
 
 
 def test_a_version_that_cannot_be_loaded_says_why_and_the_others_serve(

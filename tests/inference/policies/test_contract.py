@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,22 @@ import pytest
 from inference.exceptions import PolicyConfigurationError
 from inference.policies.base import Policy
 from inference.policies.handler import POLICY_BACKENDS, create_policy
+from tests.inference.policies import openpi_server
 from tests.inference.policies.observations import observation_for
 
 BACKENDS: dict[str, dict[str, Any]] = {
     "compact": {"device": "cpu"},
     "simulated": {},
     "python": {"path": "tests.inference.policies.users_policies:HoldStill"},
+    "openpi": {"url": f"ws://127.0.0.1:{openpi_server.PORT}", "cameras": "base,wrist", "state_size": 7, "horizon": 4},
+    "replay": {"path": str(Path(__file__).with_name("episode.jsonl")), "state_size": 2, "action_names": "x,y,grip"},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_openpi_server() -> Iterator[None]:
+    with openpi_server.running():
+        yield
 
 
 @pytest.fixture(

@@ -13,7 +13,7 @@ SIMULATED = {"simulated": "inference.policies.simulated.SimulatedPolicy"}
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(PolicyConfigurationError, match=r"'tensorflow'.*compact, python, simulated"):
+    with pytest.raises(PolicyConfigurationError, match=r"'tensorflow'.*compact, openpi, python, replay, simulated"):
         create_policy("tensorflow", {})
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 from accounts.models import ApiKey, RateLimitTier
 from collections_app.models import Collection
 from core.identifiers import uuid7
-from inference.engine import keys
 from core.redis import engine_redis
+from inference.engine import keys
 from inference.engine.worker import InferenceWorker
 from inference.models import InferenceResult, PolicyVersion
 from inference.recorder import Recorder
@@ -192,9 +192,7 @@ async def test_the_largest_image_that_is_allowed_is_answered(
 
 
 async def test_a_body_over_eight_mebibytes_is_refused(robot: httpx.AsyncClient, collection: Collection) -> None:
-    response = await robot.post(
-        URL, content=b" " * (8 * 1024 * 1024 + 1), headers={"Content-Type": "application/json"}
-    )
+    response = await robot.post(URL, content=b" " * (8 * 1024 * 1024 + 1), headers={"Content-Type": "application/json"})
     assert response.status_code == 413
 
 
@@ -227,9 +225,7 @@ async def test_a_key_without_the_scope_is_forbidden(robot: httpx.AsyncClient, co
     from asgiref.sync import sync_to_async
 
     reader = await sync_to_async(ApiKeyFactory)(scopes=["data:read"], collections=[collection])
-    response = await robot.post(
-        URL, json=observation(collection), headers={"Authorization": f"Api-Key {reader.token}"}
-    )
+    response = await robot.post(URL, json=observation(collection), headers={"Authorization": f"Api-Key {reader.token}"})
     assert response.status_code == 403
 
 

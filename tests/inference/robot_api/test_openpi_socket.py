@@ -30,8 +30,9 @@ DROID = {
     "cameras": ["exterior_image_1_left", "wrist_image_left"],
     "action_space__state_names": [*(f"joint_{i}" for i in range(7)), "gripper"],
 }
+ALOHA_CAMERAS = ["cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"]
 ALOHA = {
-    "cameras": ["cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist"],
+    "cameras": ALOHA_CAMERAS,
     "action_space__state_names": [f"joint_{i}" for i in range(14)],
     "action_space__dimensions": [(f"joint_{i}", "rad", "joint", -3.0, 3.0) for i in range(14)],
 }
@@ -56,9 +57,7 @@ async def connect(collection: Collection, key: ApiKey) -> AsyncIterator[Connect]
     made: list[Socket] = []
 
     def socket(slug: str | None = None, *, token: str | None = None) -> Socket:
-        made.append(
-            Socket(f"/ws/policy/{slug or collection.slug}", authorization=f"Api-Key {token or key.token}")
-        )
+        made.append(Socket(f"/ws/policy/{slug or collection.slug}", authorization=f"Api-Key {token or key.token}"))
         return made[-1]
 
     yield socket
@@ -156,7 +155,7 @@ PROMPT = {"prompt": "pick up the red cube"}
         ),
         (
             ALOHA,
-            {"state": np.arange(14) / 10, "images": dict.fromkeys(ALOHA["cameras"], CHW), **PROMPT},
+            {"state": np.arange(14) / 10, "images": dict.fromkeys(ALOHA_CAMERAS, CHW), **PROMPT},
             (np.arange(14) / 10).tolist(),
         ),
         (
