@@ -30,7 +30,7 @@ test: install-dev ## The whole test suite, on services that it starts itself; AR
 lint: install-dev ## Everything that is checked without running the system
 	$(python) -m ruff check $(sources)
 	$(python) -m ruff format --check $(sources)
-	$(python) -m mypy $(sources)
+	$(python) -m mypy $(filter-out tests,$(sources))
 	.venv/bin/lint-imports
 	$(python) -m bandit -q -ll --skip $(bandit_skipped) -r $(filter-out tests,$(sources))
 	$(python) requirements/export.py --check

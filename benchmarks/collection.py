@@ -42,10 +42,10 @@ def create(*, robots: int) -> list[str]:
         slug="bench", name="Benchmark", action_space=space, cameras=list(CAMERAS), safety_mode="clamp"
     )
     for name, base, per_sample in ((ACCELERATOR, BASE_MS, PER_SAMPLE_MS), (INSTANT, 0, 0)):
-        policy, _, number = name.partition("@")
+        policy, _, version_name = name.partition("@")
         version = register_version(
             name=policy,
-            version=number,
+            version=version_name,
             backend="simulated",
             options={"base_ms": base, "per_sample_ms": per_sample},
         )

@@ -15,7 +15,8 @@ import sys
 import time
 from typing import Any
 
-from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from benchmarks.collection import ACTIONS, BASE_MS, PER_SAMPLE_MS
 from benchmarks.observations import CAMERAS, STATE_SIZE

@@ -51,6 +51,7 @@ class SharedConnectionRedis(redis.asyncio.Redis):
         if self._exchange is not None:
             self._exchange.cancel()
             await asyncio.wait([self._exchange])
+        _fail(self._queued, ConnectionError("The client was closed."))
         await self._shared.disconnect(nowait=True)
         await super().aclose(close_connection_pool)
 
@@ -65,7 +66,6 @@ class SharedConnectionRedis(redis.asyncio.Redis):
                     _fail(sent, error)
         except asyncio.CancelledError:
             _fail(sent, ConnectionError("The client was closed."))
-            _fail(self._queued, ConnectionError("The client was closed."))
             raise
 
     async def _exchange_once(self, unanswered: deque[tuple[list[bytes], asyncio.Future[Any]]]) -> None:

@@ -63,7 +63,7 @@ def main() -> None:
             )
             self.channel.loseConnection()
 
-    class ObservedServer(Server):  # type: ignore[misc]
+    class ObservedServer(Server):
         """Tells a WebSocket's application how many bytes the transport still holds."""
 
         def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:

@@ -1,8 +1,8 @@
 """A running openpi server as a policy, so that it can stand behind this system's batching, safety and record.
 
-The protocol is openpi's (openpi-client 0.1.2, ``websocket_client_policy.py`` and ``msgpack_numpy.py``): the server speaks
-first, with its metadata; then one observation and one answer in turn, msgpack with numpy arrays; a text frame is the
-server's traceback.
+The protocol is openpi's (openpi-client 0.1.2, ``websocket_client_policy.py`` and ``msgpack_numpy.py``): the server
+speaks first, with its metadata; then one observation and one answer in turn, msgpack with numpy arrays; a text frame
+is the server's traceback.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _OPTIONS = (
 class OpenpiPolicy(Policy):
     """Asks the openpi server at ``url`` for each observation of a batch in turn: its protocol knows no batches.
 
-    Options: ``url``, such as ``ws://gpu-box:8000``; ``api_key``; ``image_keys``, the observation's keys for the cameras,
-    in their order (``observation/<camera>``); ``state_key`` (``observation/state``); ``prompt_key`` (``prompt``);
-    ``image_size`` (224x224); ``timeout_s`` (10) for one answer. The collection gives cameras, state and actions; of a
+    Options: ``url``, such as ``ws://gpu-box:8000``; ``api_key``; ``image_keys``, the observation's keys for the
+    cameras, in their order (``observation/<camera>``); ``state_key`` (``observation/state``); ``prompt_key``
+    (``prompt``); ``image_size`` (224x224); ``timeout_s`` (10) for one answer. The collection gives cameras, state and actions; of a
     longer chunk than its horizon the first steps are taken.
     """
 

@@ -36,7 +36,7 @@ def test_the_servers_chunk_is_cut_to_the_collections_horizon(policy: OpenpiPolic
 
 
 def test_the_servers_own_error_is_told_in_one_line(policy: OpenpiPolicy) -> None:
-    with pytest.raises(PolicyError, match="ValueError: no such task$"):
+    with pytest.raises(PolicyError, match=r"ValueError: no such task$"):
         policy.infer([observation_for(policy.info, instruction="fail")])
 
 
