@@ -31,7 +31,8 @@ class SharedConnectionRedis(redis.asyncio.Redis):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._shared: Any = self.connection_pool.make_connection()
+        pool: Any = self.connection_pool
+        self._shared = pool.make_connection()
         self._queued: deque[tuple[list[bytes], asyncio.Future[Any]]] = deque()
         self._exchange: asyncio.Task[None] | None = None
 

@@ -39,8 +39,8 @@ class OpenpiPolicy(Policy):
 
     Options: ``url``, such as ``ws://gpu-box:8000``; ``api_key``; ``image_keys``, the observation's keys for the
     cameras, in their order (``observation/<camera>``); ``state_key`` (``observation/state``); ``prompt_key``
-    (``prompt``); ``image_size`` (224x224); ``timeout_s`` (10) for one answer. The collection gives cameras, state and actions; of a
-    longer chunk than its horizon the first steps are taken.
+    (``prompt``); ``image_size`` (224x224); ``timeout_s`` (10) for one answer. The collection gives cameras, state and
+    actions; of a longer chunk than its horizon the first steps are taken.
     """
 
     backend: ClassVar[str] = "openpi"

@@ -23,8 +23,9 @@ class ReplayPolicy(Policy):
     step. Images and instruction are not looked at.
 
     Options: ``path``, a folder with ``record.json`` files as they lie in storage below ``raw/``, or a ``.jsonl`` file
-    with one such record a line (``state``, ``actions``, ``step``), or a ``.parquet`` file of a run;
-    ``episode``, to take that one only. The collection gives the sizes; of a longer chunk than its horizon the first steps are taken, and rejected records are left out.
+    with one such record a line (``state``, ``actions``, ``step``), or a ``.parquet`` file of a run; ``episode``, to
+    take that one only. The collection gives the sizes; of a longer chunk than its horizon the first steps are taken,
+    and rejected records are left out.
     """
 
     backend: ClassVar[str] = "replay"

@@ -25,7 +25,7 @@ class NumpyMiniLM:
 
     def __init__(self, folder: Path, revision: str) -> None:
         from safetensors.numpy import load_file
-        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+        from threadpoolctl import ThreadpoolController
         from tokenizers import Tokenizer  # type: ignore[import-untyped]
 
         self.revision = revision

@@ -120,6 +120,8 @@ async def test_malformed_json_is_refused(robot: httpx.AsyncClient, collection: C
         ({"instruction": "x" * 2001}, "/instruction"),
         ({"episode": "e" * 65}, "/episode"),
         ({"robot": ["arm"]}, "/robot"),
+        ({"robot": "\ufb2c" * 64}, "/robot"),  # three times as long once it is normalised
+        ({"a/b~c": 1}, "/a~1b~0c"),
         ({"step": -1}, "/step"),
         ({"step": 1.5}, "/step"),
         ({"step": True}, "/step"),
