@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import processes
 from benchmarks.collection import BASE_MS, PER_SAMPLE_MS
 from vla_project.launcher.ports import free_port
 
@@ -124,6 +125,17 @@ def _started(
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def until_settled(running: Running, *, seconds: float = 30) -> None:
+    """Return when what loads late has done so: in one second all processes together used a tenth of a core."""
+    end = time.monotonic() + seconds
+    used = sum(processes.cpu_seconds(running.process.pid, label).values())
+    while time.monotonic() < end:
+        time.sleep(1)
+        before, used = used, sum(processes.cpu_seconds(running.process.pid, label).values())
+        if used - before < 0.1:
+            return
 
 
 def _until(process: subprocess.Popen[bytes], url: str, *, seconds: float = 120) -> None:

@@ -58,6 +58,8 @@ def main() -> None:
         for name in options.only.split(","):
             contender = CONTENDERS[name]
             with contender.start() as running:
+                measure(contender, running, min(counts), 1)
+                contenders.until_settled(running)
                 for robots in counts:
                     row = {
                         "server": contender.title,

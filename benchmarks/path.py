@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import feedback_queue, inference, observations
+from benchmarks import contenders, feedback_queue, inference, observations
 from benchmarks.collection import INSTANT, create
 from benchmarks.contenders import BENCH
 from benchmarks.results import save, say
@@ -47,6 +47,8 @@ def under_load(robots: int, seconds: float) -> list[dict[str, Any]]:
     """CPU of each process for one request, and how many requests a second one core of it would serve."""
     contender = dataclasses.replace(inference.CONTENDERS["this-rest"], model=INSTANT)
     with contender.start() as running:
+        inference.measure(contender, running, 1, 1)
+        contenders.until_settled(running)
         row = inference.measure(contender, running, robots, seconds)
     costs = {name: ms for name, ms in row["cpu_ms_per_request"].items() if name not in ("load", "other")}
     costs["all of them"] = round(sum(costs.values()), 3)

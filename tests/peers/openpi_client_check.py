@@ -33,19 +33,20 @@ def main(url: str, key: str) -> None:
     assert answer["actions"].shape == shape, answer["actions"].shape
     assert answer["actions"].dtype == np.float32, answer["actions"].dtype
 
+    refusal = ""
     try:
         client.infer({**observation, "prompt": 7})
     except RuntimeError as error:
-        assert "/instruction" in str(error), error
-    else:
-        raise AssertionError("a bad observation was answered")
+        refusal = str(error)
+    assert "/instruction" in refusal, refusal or "a bad observation was answered"
     again = client.infer(observation)
     assert isinstance(again["server_timing"]["prev_total_ms"], float)
 
     broker = ActionChunkBroker(client, action_horizon=shape[0])
     steps = [broker.infer(observation)["actions"] for _ in range(2 * shape[0])]
     assert {step.shape for step in steps} == {shape[1:]}
-    print(f"openpi-client got chunks of {shape} from {metadata['policy_version']}; {len(steps)} steps through its broker")
+    policy = metadata["policy_version"]
+    sys.stdout.write(f"openpi-client got chunks of {shape} from {policy}; {len(steps)} steps through its broker\n")
 
 
 if __name__ == "__main__":
