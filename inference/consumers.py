@@ -151,8 +151,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
 @database_sync_to_async
 def _hello(slug: str, principal: Principal) -> tuple[uuid.UUID, HelloMessage] | int:
-    visible = Collection.objects.visible_to(principal)
-    collection = visible.select_related("action_space").filter(slug=slug).distinct().first()
+    collection = Collection.objects.select_related("action_space").filter(slug=slug).first()
     if collection is None:
         return NO_SUCH_COLLECTION
     if not Collection.objects.restrict(principal).filter(pk=collection.pk).exists():

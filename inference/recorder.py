@@ -76,7 +76,9 @@ class Recorder:
     def __init__(self, name: str | None = None) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._stopping = threading.Event()
-        self._uploads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="upload")
+        # Uploads wait for the network; local files do not, and more threads would only wait for each other.
+        uploads = 8 if settings.S3_BUCKET else 1
+        self._uploads = ThreadPoolExecutor(max_workers=uploads, thread_name_prefix="upload")
         self._settle = engine_redis().register_script(scripts.SETTLE)
         self._thread = threading.Thread(target=self._loop, name="recorder", daemon=True)
 

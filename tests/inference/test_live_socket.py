@@ -200,13 +200,15 @@ async def test_a_revoked_token_is_closed_with_4401(watch: Watch, viewer: User) -
     assert await socket.close_code() == 4401
 
 
-async def test_a_collection_that_one_cannot_see_does_not_exist(watch: Watch, viewer: User) -> None:
+@pytest.mark.parametrize(("slug", "code"), [("foreign", 4403), ("nowhere", 4404)])
+async def test_a_foreign_collection_is_not_allowed_and_an_unknown_one_not_found(
+    watch: Watch, viewer: User, slug: str, code: int
+) -> None:
     cookie = await session_of(viewer)
-    foreign = await sync_to_async(CollectionFactory)()
-    for slug in (foreign.slug, "nowhere"):
-        socket = watch(slug, cookie=cookie)
-        await socket.open()
-        assert await socket.close_code() == 4404
+    await sync_to_async(CollectionFactory)(slug="foreign")
+    socket = watch(slug, cookie=cookie)
+    await socket.open()
+    assert await socket.close_code() == code
 
 
 async def test_a_key_that_may_not_read_is_closed_with_4403(watch: Watch, key: ApiKey, collection: Collection) -> None:
