@@ -10,6 +10,7 @@ of it. Rounds are interleaved, and the round with the median throughput is shown
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def measure(contender: Contender, running: Running, robots: int, seconds: float)
         "p95_ms": round(percentile(latencies, 95), 1),
         "p99_ms": round(percentile(latencies, 99), 1),
         "of_ceiling": round(rate / ceiling(robots), 3),
+        "load_average": round(os.getloadavg()[0], 1),
         "cpu_ms_per_request": {
             name: round(1000 * cost / len(latencies), 3) for name, cost in costs.items() if cost > 0
         },

@@ -53,7 +53,7 @@ def _machine(figures: dict[str, Any]) -> list[str]:
 def _inference(figures: dict[str, Any]) -> list[str]:
     rows = figures["rows"]
     lines = _table(
-        ("server", "robots", "requests/s", "of the ceiling", "p50 ms", "p95 ms", "p99 ms"),
+        ("server", "robots", "requests/s", "of the ceiling", "p50 ms", "p95 ms", "p99 ms", "load average"),
         (
             (
                 row["server"],
@@ -63,6 +63,7 @@ def _inference(figures: dict[str, Any]) -> list[str]:
                 row["p50_ms"],
                 row["p95_ms"],
                 row["p99_ms"],
+                row["load_average"],
             )
             for row in rows
         ),

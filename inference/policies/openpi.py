@@ -8,6 +8,7 @@ is the server's traceback.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar, Self
 
 import msgpack
@@ -65,6 +66,7 @@ class OpenpiPolicy(Policy):
         self._prompt_key = prompt_key
         self._timeout = timeout
         self._connection: ClientConnection | None = None
+        self._open = ExitStack()
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -108,9 +110,8 @@ class OpenpiPolicy(Policy):
         return [self._chunk(observation) for observation in observations]
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection = None
+        self._open.close()
 
     def _chunk(self, observation: Observation) -> ActionChunk:
         asked: dict[str, Any] = {key: observation.images[camera] for camera, key in self._image_keys.items()}
@@ -137,8 +138,14 @@ class OpenpiPolicy(Policy):
 
     def _connected(self) -> ClientConnection:
         if self._connection is None:
-            connection = connect(
-                self._url, additional_headers=self._headers, compression=None, max_size=None, open_timeout=self._timeout
+            connection = self._open.enter_context(
+                connect(
+                    self._url,
+                    additional_headers=self._headers,
+                    compression=None,
+                    max_size=None,
+                    open_timeout=self._timeout,
+                )
             )
             connection.recv(self._timeout)  # the server's metadata
             self._connection = connection
