@@ -25,9 +25,10 @@ class Command(BaseCommand):
 
 def _rotate(table: str, primary_key: str, column: str) -> int:
     """Move one column to the first key; a row that somebody changes meanwhile has the first key already."""
-    quote = connection.ops.quote_name
-    select = f"SELECT {quote(primary_key)}, {quote(column)} FROM {quote(table)} WHERE {quote(column)} <> ''"
-    update = f"UPDATE {quote(table)} SET {quote(column)} = %s WHERE {quote(primary_key)} = %s AND {quote(column)} = %s"
+    # Names come from our models and are quoted; values are parameters.
+    key, value, rows = (connection.ops.quote_name(name) for name in (primary_key, column, table))
+    select = f"SELECT {key}, {value} FROM {rows} WHERE {value} <> ''"
+    update = f"UPDATE {rows} SET {value} = %s WHERE {key} = %s AND {value} = %s"
     with connection.cursor() as reader, connection.cursor() as writer:
         reader.execute(select)
         count = 0
