@@ -27,8 +27,8 @@ def _rotate(table: str, primary_key: str, column: str) -> int:
     """Move one column to the first key; a row that somebody changes meanwhile has the first key already."""
     # Names come from our models and are quoted; values are parameters.
     key, value, rows = (connection.ops.quote_name(name) for name in (primary_key, column, table))
-    select = f"SELECT {key}, {value} FROM {rows} WHERE {value} <> ''"
-    update = f"UPDATE {rows} SET {value} = %s WHERE {key} = %s AND {value} = %s"
+    select = f"SELECT {key}, {value} FROM {rows} WHERE {value} <> ''"  # nosec B608
+    update = f"UPDATE {rows} SET {value} = %s WHERE {key} = %s AND {value} = %s"  # nosec B608
     with connection.cursor() as reader, connection.cursor() as writer:
         reader.execute(select)
         count = 0
