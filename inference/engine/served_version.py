@@ -35,6 +35,8 @@ from inference.safety import SafetyChecker, SafetyVerdict
 logger = structlog.get_logger(__name__)
 
 _CACHE_SECONDS = 3600
+# A reader without work looks up this often to see whether it should stop.
+_LOOK_UP_SECONDS = 0.1
 _REJECTIONS_OPEN_CIRCUIT = 20
 
 
@@ -123,10 +125,12 @@ class ServedVersion:
                 if not grouped:
                     _ensure_group(client, stream)
                     grouped = True
-                room = self._batcher.wait_for_room(0.5)
+                room = self._batcher.wait_for_room(_LOOK_UP_SECONDS)
                 if not room:
                     continue
-                found = client.xreadgroup(keys.WORKERS_GROUP, self._worker_name, {stream: ">"}, count=room, block=500)
+                found = client.xreadgroup(
+                    keys.WORKERS_GROUP, self._worker_name, {stream: ">"}, count=room, block=int(_LOOK_UP_SECONDS * 1000)
+                )
             except UNAVAILABLE:
                 self._stopping.wait(0.1)
                 continue

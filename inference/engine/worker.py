@@ -27,6 +27,7 @@ from inference.engine.submission import QueuedItem, to_fields
 logger = structlog.get_logger(__name__)
 
 _REGISTRY_SECONDS = 2.0
+_BEAT_SECONDS = 0.5
 _RETIRE_GRACE_SECONDS = 2.0
 _SHADOW_QUEUE = 64
 
@@ -167,9 +168,12 @@ class InferenceWorker:
             try:
                 control = engine_redis().pubsub(ignore_subscribe_messages=True)
                 control.subscribe(keys.control())
+                next_beat = 0.0
                 while not self._stopping.is_set():
-                    self._announce()
-                    if control.get_message(timeout=0.5):
+                    if time.monotonic() >= next_beat:
+                        next_beat = time.monotonic() + _BEAT_SECONDS
+                        self._announce()
+                    if control.get_message(timeout=0.1):
                         self._changed.set()
             except UNAVAILABLE:
                 continue
