@@ -202,7 +202,7 @@ class TestABatchThatFails:
             asyncio.create_task(robot.post(URL, json=observation(collection, robot=f"arm-{n}", instruction="fail")))
             for n in range(8)
         ]
-        while engine_redis().xlen(keys.queue(version.pk)) < 9:
+        while len(worker._served[version.pk]._batcher._waiting) < 8:  # read, decoded, and one batch
             await asyncio.sleep(0.005)
         Gated.gate.set()
         assert (await first).status_code == 200
