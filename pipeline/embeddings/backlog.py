@@ -1,7 +1,7 @@
 """What the signals missed: a walk through time that embeds whatever has no vector yet, and then keeps up.
 
 How far it has come is remembered in the cache, per revision of the model: a new revision starts from the beginning, and
-so re-embeds everything while searches still use the old vectors (``search.current_revision``).
+so re-embeds everything; until that is done, searches find only what has a vector of the new revision.
 """
 
 from __future__ import annotations
