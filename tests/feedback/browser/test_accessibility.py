@@ -14,9 +14,10 @@ from tests.feedback.conftest import chunk
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-# Each theme once and each width once; a page is loaded once and dressed differently.
+# Each theme once and each width once. A page is loaded anew for each: one that changes its dress is between two looks
+# for as long as a busy machine takes to draw it.
 LOOKS = ((1440, "light"), (390, "dark"))
-# The new look is drawn, and whatever moved towards it has arrived.
+# The page is drawn, and whatever moved towards it has arrived.
 SETTLED = """
   new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
     .then(() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished)))
@@ -44,10 +45,10 @@ def test_axe_finds_no_serious_fault_and_nothing_scrolls_sideways(
     for user, mine in paths.items():
         page = open_page(user, mine[0])
         for path in mine:
-            page.goto(path)
             for width, theme in LOOKS:
                 page.set_viewport_size({"width": width, "height": 900})
                 page.emulate_media(color_scheme=theme)
+                page.goto(path)
                 page.evaluate(SETTLED)
                 assert serious_faults(page) == [], f"{path} at {width}, {theme}"
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} at {width}"
