@@ -20,7 +20,7 @@ from inference.models import InferenceResult
 
 @dataclass(frozen=True, slots=True)
 class ExportQuery:
-    """Filters, each optional; ``redact_images`` False leaves images as they were recorded."""
+    """Filters, each optional. What is chosen is always published the same way: no filter takes redaction off."""
 
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -31,7 +31,6 @@ class ExportQuery:
     outcome: str | None = None
     tag: str | None = None
     corrected: bool | None = None
-    redact_images: bool = True
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> ExportQuery:
@@ -125,5 +124,4 @@ _READERS = {
     "outcome": _outcome,
     "tag": _text,
     "corrected": _flag,
-    "redact_images": _flag,
 }

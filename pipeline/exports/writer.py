@@ -66,7 +66,7 @@ def _write(export: Export) -> Export:
     _beat(export, 0.0)
     query = ExportQuery.parse(export.query)
     spec = RecordSpec.of(export.collection, as_of=export.created_at)
-    images = PublishedImages(export.collection, redact=query.redact_images)
+    images = PublishedImages(export.collection, redact=True)
     summary = _Summary()
     with tempfile.TemporaryDirectory(prefix="export.") as temporary:
         folder = Path(temporary)
@@ -149,6 +149,7 @@ def _manifest(
             "names": spec.action_names,
             "units": spec.action_units,
             "state_names": spec.state_names,
+            "state_units": spec.state_units,
             "rate_hz": spec.rate_hz,
             "horizon": spec.horizon,
         },

@@ -139,9 +139,9 @@ def test_preferences_are_pairs_of_the_human_chunk_and_the_policys(objects):
 
     (line,) = (folder / "preferences.jsonl").read_text().splitlines()
     pair = orjson.loads(line)
-    assert pair["chosen"] == FIXED
-    assert pair["rejected"] == results[1].output_actions
-    assert pair["prompt"]["instruction"] == "pick up the red cube"
+    assert pair["chosen_actions"] == orjson.loads(pair["chosen"]) == FIXED
+    assert pair["rejected_actions"] == orjson.loads(pair["rejected"]) == results[1].output_actions
+    assert pair["prompt"].startswith("pick up the red cube\n")
     assert pair["action_names"] == ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 
 
@@ -192,6 +192,15 @@ class TestLeRobot:
         assert np.allclose(np.stack(frames["observation.state"]), [r.input_state for r in records], atol=1e-6)
         assert np.allclose(np.stack(frames["action"]), expected, atol=1e-6)
         assert frames["intervention"].tolist() == [i == 8 for i in range(13)]
+
+    def test_units_and_policy_versions_go_along(self, dataset):
+        _, folder, episodes = dataset
+        features = self.info(folder)["features"]
+        assert features["action"]["names"][-1] == "gripper"
+        assert features["action"]["info"]["units"] == ["m", "m", "m", "rad", "rad", "rad", "1"]
+        assert features["observation.state"]["info"]["units"] == ["rad"] * 7
+        rows = pd.read_parquet(folder / "meta/episodes/chunk-000/file-000.parquet")
+        assert rows["policy_versions"].tolist() == [str(records[0].policy_version) for records in episodes]
 
     def test_success_is_said_on_the_last_frame(self, dataset):
         _, folder, _ = dataset
@@ -295,6 +304,7 @@ def test_a_query_chooses_the_records(objects):
         ({"corrected": "yes"}, "/query/corrected"),
         ({"outcome": "great"}, "/query/outcome"),
         ({"robot": ["arm"]}, "/query/robot"),
+        ({"redact_images": False}, "/query/redact_images"),
     ],
 )
 def test_a_wrong_query_is_refused_with_the_field(query, pointer):
