@@ -11,8 +11,8 @@ FILES = {
     "apostrophe in front.",
     "lerobot": "A LeRobotDataset v3.0 (`meta/`, `data/`, `videos/`). A frame is one observation; its `action` is the "
     "first action of the chunk that was sent, or the human's where `intervention` is true.",
-    "preferences": "`preferences.jsonl`: a line per corrected chunk. `prompt`, `chosen` (human) and `rejected` (policy) "
-    "are texts, as TRL's trainers take them; `chosen_actions` and `rejected_actions` are the numbers.",
+    "preferences": "`preferences.jsonl`: a line per correction. `prompt`, `chosen` (human), `rejected` (policy) are "
+    "texts, as TRL's trainers take them; `chosen_actions` and `rejected_actions` are the numbers.",
 }
 
 

@@ -1,7 +1,7 @@
 """The format ``preferences``: pairs for preference training, a JSON object a line.
 
-``prompt``, ``chosen`` (the human's chunk) and ``rejected`` (the policy's) are texts: TRL's preference type with an explicit
-prompt, so that ``datasets.load_dataset("json", …)`` goes into its trainers as it is. ``chosen_actions`` and
+``prompt``, ``chosen`` (the human's chunk) and ``rejected`` (the policy's) are texts: TRL's preference type, so that
+``datasets.load_dataset("json", …)`` goes into its trainers as it is. ``chosen_actions`` and
 ``rejected_actions`` are the same chunks as numbers, ``[horizon][dimension]`` in the collection's units, for policies
 that do not speak in tokens. A chunk that nobody corrected is no pair.
 """

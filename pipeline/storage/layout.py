@@ -43,3 +43,11 @@ def redacted_key(slug: str, sha256: str, engine: str) -> str:
 def archive_key(slug: str, first_result: uuid.UUID) -> str:
     """Records that were archived together, named by the first of them."""
     return f"archive/collection_{slug}/{first_result}.jsonl.gz"
+
+
+ERASURES = "erased/"
+
+
+def erasure_key(moment: datetime, identifier: uuid.UUID) -> str:
+    """The journal's entry of one erasure: one-way traces, so that a restored backup loses the records again."""
+    return f"{ERASURES}{moment.date().isoformat()}/{identifier}.json"
