@@ -121,15 +121,15 @@ def _feed(export: Export, query: ExportQuery, spec: RecordSpec, target: ExportFo
 def _store(export: Export, folder: Path) -> list[dict[str, Any]]:
     """Store every file below ``folder`` and read it back."""
     prefix = layout.export_folder(export.collection.slug, export.pk)
-    files = []
-    for path in sorted(file for file in folder.rglob("*") if file.is_file()):
-        name = path.relative_to(folder).as_posix()
-        entry = catalogue.store_file(
-            prefix + name, path, kind=ObjectKind.EXPORT, collection=export.collection, export=export
-        )
-        catalogue.verify(entry)
-        files.append({"path": name, "bytes": entry.bytes, "sha256": entry.sha256})
-    return files
+    entries = catalogue.store_folder(
+        prefix,
+        folder,
+        kind=ObjectKind.EXPORT,
+        progress=lambda share: _beat(export, 0.9 + 0.1 * share),
+        collection=export.collection,
+        export=export,
+    )
+    return [{"path": entry.key.removeprefix(prefix), "bytes": entry.bytes, "sha256": entry.sha256} for entry in entries]
 
 
 def _manifest(

@@ -136,7 +136,8 @@ def erase(collection: Collection, identifiers: Sequence[UUID]) -> Deleted:
         forgotten.forget(collection, [_record(row).request_id for row in rows])
         archives.take_out(entry, rows)
         deleted.records += len(rows)
-    deleted.add(delete_results(collection, list(results.values_list("pk", flat=True))))
+    for batch in _parts(list(results.values_list("pk", flat=True)), BATCH):
+        deleted.add(delete_results(collection, batch))
     refresh_embeddings_file(collection)
     audit.record("results.erased", collection, changes={"records": [deleted.records, 0]}, collection_id=collection.pk)
     return deleted
@@ -150,17 +151,17 @@ def erase_again() -> Deleted:
         for info in object_store.list(layout.ERASURES)
         for text in orjson.loads(object_store.get(info.key))["traces"]
     ]
-    for part in _parts(traces):
-        found = InferenceResult.objects.filter(pk__in=forgotten.results_of(part))
-        for collection in Collection.objects.filter(pk__in=found.values("collection")):
-            identifiers = list(found.filter(collection=collection).values_list("pk", flat=True))
-            deleted.add(delete_results(collection, identifiers))
-            refresh_embeddings_file(collection)
+    returned = [identifier for part in _parts(traces, 10_000) for identifier in forgotten.results_of(part)]
+    found = InferenceResult.objects.filter(pk__in=returned)
+    for collection in list(Collection.objects.filter(pk__in=found.values("collection"))):
+        for batch in _parts(list(found.filter(collection=collection).values_list("pk", flat=True)), BATCH):
+            deleted.add(delete_results(collection, batch))
+        refresh_embeddings_file(collection)
     return deleted
 
 
-def _parts(traces: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    return (traces[start : start + 10_000] for start in range(0, len(traces), 10_000))
+def _parts(identifiers: Sequence[UUID], size: int) -> Iterator[Sequence[UUID]]:
+    return (identifiers[start : start + size] for start in range(0, len(identifiers), size))
 
 
 def _refuse_while_held_or_at_work(collection: Collection, held: Any) -> None:

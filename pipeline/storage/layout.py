@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import date, datetime
 
@@ -33,6 +34,12 @@ def backup_key(moment: datetime) -> str:
 
 def backup_settings_key(moment: datetime) -> str:
     return f"backups/configuration_{moment.date().isoformat()}.json"
+
+
+def backup_day(key: str) -> date | None:
+    """The day in the name of a backup or of its description; None where there is none."""
+    found = re.fullmatch(r"backups/(?:db_backup|configuration)_(\d{4}-\d{2}-\d{2})\.(?:dump|json)", key)
+    return date.fromisoformat(found[1]) if found else None
 
 
 def redacted_key(slug: str, sha256: str, engine: str) -> str:

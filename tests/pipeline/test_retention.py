@@ -12,6 +12,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import connection
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditLog
@@ -24,14 +25,14 @@ from inference.engine import keys
 from inference.models import InferenceRequest, InferenceResult
 from inference.recorder import Recorder
 from inference.results import stored_answer
-from pipeline import services
+from pipeline import services, tasks
 from pipeline.embeddings import file as embeddings_file
 from pipeline.embeddings import indexing
 from pipeline.exports import writer
 from pipeline.models import Embedding, RetentionRule, StoredObject
 from pipeline.runs import runner
 from pipeline.storage import deletion, layout, retention
-from tests.factories import CollectionFactory, FeedbackFactory, FeedbackTaskFactory, PolicyVersionFactory
+from tests.factories import CollectionFactory, FeedbackFactory, FeedbackTaskFactory, PolicyVersionFactory, UserFactory
 from tests.inference.test_recorder import answered
 from tests.pipeline.factories import jpeg, make_episode
 
@@ -255,6 +256,25 @@ def test_only_raw_records_can_be_archived(collection):
         services.save_retention_rule(
             rule=RetentionRule(collection=collection, kind="export", days=3, action="archive"), changed={"days": 3}
         )
+
+
+def test_an_admin_sees_a_dry_run_and_applies_a_rule(collection, client, monkeypatch):
+    old_record(collection)
+    idle, active = rule(collection, kind="export", enabled=False), rule(collection)
+    applied = []
+    monkeypatch.setattr(tasks.apply_retention_rule, "delay_on_commit", applied.append)
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+
+    def act(action):
+        page = reverse("admin:pipeline_retentionrule_changelist")
+        chosen = {"action": action, "_selected_action": [idle.pk, active.pk]}
+        return client.post(page, chosen, follow=True).content.decode()
+
+    seen = act("preview_now")
+    assert "1 records, 2 objects, 0.0 MB, the oldest of" in seen
+    assert InferenceResult.objects.exists()
+    assert "switched off or under legal hold" in act("apply_now")
+    assert applied == [active.pk]
 
 
 def test_what_was_removed_is_audited_by_its_count(collection):
