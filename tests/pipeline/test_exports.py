@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core import object_store
 from core.problems import Problem
 from inference.models import InferenceResult
 from pipeline import services
@@ -22,6 +23,8 @@ from pipeline.choices import JobState
 from pipeline.exports import writer
 from pipeline.exports.spreadsheets import cells_of
 from pipeline.images import published
+from pipeline.models import Export
+from pipeline.storage.catalogue import CorruptObjectError
 from tests.factories import CollectionFactory, FeedbackFactory
 from tests.pipeline.factories import make_episode
 
@@ -145,6 +148,25 @@ def test_preferences_are_pairs_of_the_human_chunk_and_the_policys(objects):
     assert pair["action_names"] == ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 
 
+def test_an_export_whose_file_reads_back_otherwise_has_failed(objects, monkeypatch):
+    collection = CollectionFactory()
+    make_episode(collection, steps=2)
+    put_file = object_store.put_file
+
+    def flip_a_bit(key, path):
+        blob = put_file(key, path)
+        if key.endswith(".parquet"):
+            stored = bytearray(object_store.get(key))
+            stored[100] ^= 1
+            object_store.put(key, bytes(stored))
+        return blob
+
+    monkeypatch.setattr(object_store, "put_file", flip_a_bit)
+    with pytest.raises(CorruptObjectError):
+        export(collection, "parquet", objects)
+    assert Export.objects.get().state == JobState.FAILED
+
+
 @pytest.mark.usefixtures("clean_images")
 class TestLeRobot:
     """What protocols for LeRobotDataset v3.0 ask for, and where loaders err in silence."""
@@ -201,6 +223,14 @@ class TestLeRobot:
         assert features["observation.state"]["info"]["units"] == ["rad"] * 7
         rows = pd.read_parquet(folder / "meta/episodes/chunk-000/file-000.parquet")
         assert rows["policy_versions"].tolist() == [str(records[0].policy_version) for records in episodes]
+
+    def test_duckdb_joins_frames_to_their_episodes(self, dataset):
+        _, folder, _ = dataset
+        rows = duckdb.sql(
+            f"SELECT e.episode, count(*), sum(f.intervention::int) FROM '{folder}/data/*/*.parquet' f "
+            f"JOIN '{folder}/meta/episodes/*/*.parquet' e USING (episode_index) GROUP BY ALL ORDER BY min(f.index)"
+        ).fetchall()
+        assert [row[1:] for row in rows] == [(6, 0), (4, 1), (3, 0)]
 
     def test_success_is_said_on_the_last_frame(self, dataset):
         _, folder, _ = dataset
