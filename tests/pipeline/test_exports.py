@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from django.core.management import call_command
 
 from core import object_store
 from core.problems import Problem
@@ -23,6 +24,7 @@ from pipeline.choices import JobState
 from pipeline.exports import writer
 from pipeline.exports.spreadsheets import cells_of
 from pipeline.images import published
+from pipeline.management.commands.export import Command as ExportCommand
 from pipeline.models import Export
 from pipeline.storage.catalogue import CorruptObjectError
 from tests.factories import CollectionFactory, FeedbackFactory
@@ -74,6 +76,21 @@ def test_parquet_opens_in_pandas_and_duckdb_with_the_rows_of_the_database(object
     path = folder / "data.parquet"
     assert duckdb.sql(f"SELECT count(*) FROM '{path}' WHERE corrected_actions IS NOT NULL").fetchall() == [(1,)]
     assert (row.state, row.records) == (JobState.SUCCEEDED, 6)
+
+
+def test_the_command_copies_every_file_and_the_progress_only_grows(objects, tmp_path, monkeypatch):
+    collection = CollectionFactory()
+    make_episode(collection, steps=6)
+    told = []
+    monkeypatch.setattr(ExportCommand, "_tell", lambda _command, share: told.append(share))
+
+    call_command("export", collection.slug, "--format", "csv", "--to", str(tmp_path / "out"))
+
+    row = Export.objects.get()
+    folder = objects / f"exports/collection_{collection.slug}/export_{row.pk}"
+    assert bytes_below(tmp_path / "out") == bytes_below(folder)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
 
 
 def test_the_manifest_counts_and_hashes_what_was_written(objects):

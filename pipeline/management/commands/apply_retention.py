@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -32,5 +33,5 @@ class Command(BaseCommand):
 
     def _tell(self, so_far: Deleted) -> None:
         """After each batch; only a terminal is told."""
-        if self.stderr.isatty():
+        if sys.stderr.isatty():
             self.stderr.write(f"\r{so_far.records} records, {so_far.objects} objects", ending="")
