@@ -23,7 +23,7 @@ from core.redis import engine_redis
 from feedback.webhooks.models import WebhookDelivery, WebhookEndpoint
 from inference.engine import keys
 from inference.models import InferenceRequest, InferenceResult
-from inference.recorder import Recorder
+from inference.recorder import ForgottenMeanwhileError, Recorder
 from inference.results import stored_answer
 from pipeline import services, tasks
 from pipeline.embeddings import file as embeddings_file
@@ -166,6 +166,27 @@ def test_a_recorder_that_reads_its_stream_again_does_not_bring_it_back(action, c
     assert set(rows_that_name(result)) == (set() if action == "delete" else {"stored_objects"}), "an archive's name"
     assert {path for path in objects.rglob("*") if path.is_file()} == kept
     assert bool(kept) == (action == "archive")
+
+
+def test_a_deletion_between_a_recorders_two_looks_is_noticed(collection, objects, monkeypatch):
+    answered(collection, PolicyVersionFactory(), accepted_at=LONG_AGO.timestamp())
+    (entry,) = engine_redis().xrange(keys.records())
+    recorder = Recorder()
+    recorder.drain()
+    (result,) = InferenceResult.objects.all()
+    retention.apply(rule(collection))
+    engine_redis().xadd(keys.records(), entry[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "_without_forgotten", lambda _recorder, records: records)
+        with pytest.raises(ForgottenMeanwhileError):
+            recorder.drain()
+    assert list(object_store.list("raw")), "written before the second look"
+
+    recorder._record(recorder._read(block=None, start="0"))
+
+    assert rows_that_name(result) == []
+    assert not list(object_store.list("raw"))
+    assert engine_redis().xlen(keys.records()) == 0
 
 
 def test_a_later_run_does_not_bring_it_back(collection):
