@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from collections_app.models import Collection
 from inference.engine import answers
-from inference.models import InferenceRequest, InferenceResult
+from inference.models import InferenceRequest
 
 _SALT = b"forgotten:"
 _DELETED, _ARCHIVED = b"", b"archived"
@@ -66,7 +66,7 @@ def results_of(traces: Sized[uuid.UUID]) -> list[uuid.UUID]:
     """The ids of results that these traces speak of: what an old backup brought back. Reads every request id."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id FROM {InferenceResult._meta.db_table} WHERE "
+            "SELECT id FROM inference_results WHERE "
             "encode(substring(sha256(%s || uuid_send(request_id)) for 16), 'hex')::uuid = ANY(%s)",
             [_SALT, list(traces)],
         )
