@@ -26,6 +26,7 @@ from django.urls import reverse
 from core.identifiers import uuid7
 
 _SALT = "core.object_store"
+_DELETED_AT_ONCE = 1000  # S3's own bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,18 @@ class LocalObjectStorage(FileSystemStorage):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
         temporary.replace(target)
+
+    def delete(self, name: str) -> None:
+        """Delete a file, and the folders that it leaves empty: their names say what they held."""
+        super().delete(name)
+        root = Path(self.location)
+        for folder in (root / name).parents:
+            if folder == root:
+                return
+            try:
+                folder.rmdir()
+            except OSError:
+                return
 
     def _target(self, name: str) -> Path:
         return Path(self.location) / checked_key(name)
@@ -134,11 +147,17 @@ def exists(key: str) -> bool:
 def delete(keys: Iterable[str]) -> int:
     """Delete objects; those that are already gone count too. Returns how many keys were given."""
     storage = _storage()
-    count = 0
-    for key in keys:
-        storage.delete(checked_key(key))
-        count += 1
-    return count
+    wanted = [checked_key(key) for key in keys]
+    if isinstance(storage, LocalObjectStorage):
+        for key in wanted:
+            storage.delete(key)
+        return len(wanted)
+    for start in range(0, len(wanted), _DELETED_AT_ONCE):
+        names = [{"Key": key} for key in wanted[start : start + _DELETED_AT_ONCE]]
+        answer = _s3().delete_objects(Bucket=settings.S3_BUCKET, Delete={"Objects": names, "Quiet": True})
+        if refused := answer.get("Errors"):
+            raise OSError(f"{len(refused)} objects were not deleted: {refused[0].get('Code')}")
+    return len(wanted)
 
 
 def list(prefix: str) -> Iterator[ObjectInfo]:

@@ -28,6 +28,7 @@ from collections_app.models import Collection, Robot
 from core import object_store
 from core.identifiers import uuid7
 from core.redis import UNAVAILABLE, engine_redis
+from inference import forgotten
 from inference.engine import keys, scripts
 from inference.engine.submission import EncodedImage, Submission, from_fields
 from inference.images import encode_jpeg
@@ -68,6 +69,10 @@ class Record:
         """Where its objects lie, contract section 7."""
         submission = self.submission
         return f"raw/{self.created_at:%Y-%m-%d}/collection_{submission.collection_slug}/{submission.request_id}"
+
+
+class ForgottenMeanwhileError(Exception):
+    """A record was deleted between two looks at the ledger: the batch is read again, without it."""
 
 
 class Recorder:
@@ -121,6 +126,8 @@ class Recorder:
                 grouped = False
                 self._stopping.wait(pause)
                 pause = min(pause * 2, 5.0)
+            except ForgottenMeanwhileError:
+                grouped = False
             except Exception:
                 logger.exception("recorder.failed")
                 grouped = False
@@ -169,6 +176,7 @@ class Recorder:
         kept = [record for record in records if record.submission.collection_id in known]
         if len(kept) < len(records):
             logger.warning("recorder.collection_gone", records=len(records) - len(kept))
+        kept = self._without_forgotten(kept)
         objects = self._write_objects([record for record in kept if not record.submission.is_shadow])
         with transaction.atomic():
             written = self._write_rows(kept, objects)
@@ -179,6 +187,16 @@ class Recorder:
         for collection_id, result_ids in written.items():
             results_recorded.send_robust(sender=type(self), collection_id=collection_id, result_ids=result_ids)
         return len(records)
+
+    def _without_forgotten(self, records: Sequence[Record]) -> list[Record]:
+        """Those whose record was not deleted since: an entry that is read again brings none back."""
+        gone = forgotten.among(record.submission.request_id for record in records)
+        # Whoever looked a moment before the deletion may have written its objects again.
+        stray = forgotten.without_objects(gone) if gone else set()
+        for record in records:
+            if record.submission.request_id in stray:
+                object_store.delete([info.key for info in object_store.list(f"{record.folder}/")])
+        return [record for record in records if record.submission.request_id not in gone]
 
     def _collections(self, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         return set(Collection.objects.filter(pk__in=list(ids)).values_list("pk", flat=True))
@@ -233,7 +251,10 @@ class Recorder:
                     [record.created_at for record in ordered],
                 ],
             )
-            return {row[0] for row in cursor.fetchall()}
+            new = {row[0] for row in cursor.fetchall()}
+        if forgotten.among(new):
+            raise ForgottenMeanwhileError
+        return new
 
     def _new_shadows(self, records: Sequence[Record]) -> list[Record]:
         unique = {(r.submission.request_id, r.submission.version_id): r for r in records}

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from core.problems import Problem
+from inference import forgotten
 from inference.models import InferenceRequest, InferenceResult
 
 
@@ -37,7 +38,11 @@ def answer_body(
 
 def stored_answer(request_id: uuid.UUID, digest: bytes) -> bytes | None:
     """The answer recorded for ``request_id``, or None. Raises ``Problem`` 409 where the request was another one."""
-    ledger = InferenceRequest.objects.filter(pk=request_id).first()
+    forgotten_key = forgotten.trace(request_id)
+    entries = {entry.pk: entry for entry in InferenceRequest.objects.filter(pk__in=[request_id, forgotten_key])}
+    if forgotten_key in entries:
+        raise Problem(409, "request_id_reused", "This request id was used, and its record is no longer kept.")
+    ledger = entries.get(request_id)
     if ledger is None:
         return None
     if bytes(ledger.digest) != digest:

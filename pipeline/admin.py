@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.formats import date_format
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
@@ -158,13 +160,21 @@ class RetentionRuleAdmin(admin.ModelAdmin):
     list_filter = ("kind", "action", "enabled", "legal_hold")
     list_select_related = ("collection",)
     autocomplete_fields = ("collection",)
+    actions = ("preview_now", "apply_now")
 
     @admin.display(description=_("would remove now"))
     def preview(self, rule: RetentionRule) -> str:
-        if rule._state.adding:
-            return "-"
-        found = retention.preview(rule)
-        return f"{found.records} records, {found.objects} objects, {found.bytes / 1e6:.1f} MB"
+        return "-" if rule._state.adding else _described(retention.preview(rule))
+
+    @admin.action(description=_("Dry run: show what they would remove now"))
+    def preview_now(self, request: HttpRequest, rules: QuerySet[RetentionRule]) -> None:
+        for rule in rules.select_related("collection"):
+            self.message_user(request, f"{rule.collection}: {rule}: {_described(retention.preview(rule))}")
+
+    @admin.action(description=_("Apply them now"), permissions=["delete"])
+    def apply_now(self, request: HttpRequest, rules: QuerySet[RetentionRule]) -> None:
+        for rule in rules:
+            _told(self, request, lambda rule=rule: services.apply_retention_rule(rule=rule))
 
     def save_model(self, request: HttpRequest, obj: RetentionRule, form: Any, change: bool) -> None:
         services.save_retention_rule(rule=obj, changed={name: form.cleaned_data[name] for name in form.changed_data})
@@ -199,6 +209,14 @@ class EmbeddingAdmin(ReadOnlyAdmin):
             return queryset, False
         hits = search(principal=request.user, text=search_term, filters=SearchFilters(), limit=100)
         return queryset.filter(pk__in=[hit.embedding_id for hit in hits]), False
+
+
+def _described(found: retention.Preview) -> str:
+    if not found.records and not found.objects:
+        return gettext("nothing")
+    text = gettext("%(records)d records, %(objects)d objects, %(megabytes).1f MB, the oldest of %(day)s")
+    day = "-" if found.oldest is None else date_format(found.oldest, "DATE_FORMAT")
+    return text % {"records": found.records, "objects": found.objects, "megabytes": found.bytes / 1e6, "day": day}
 
 
 def _person(request: HttpRequest) -> User | None:

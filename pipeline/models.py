@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector, SearchVectorField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -243,6 +244,10 @@ class RetentionRule(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_action_display()} {self.get_kind_display()} after {self.days} days"
+
+    def clean(self) -> None:
+        if self.kind in (ObjectKind.MODEL, ObjectKind.AUDIT, ObjectKind.BACKUP):
+            raise ValidationError({"kind": _("This class of data belongs to no collection.")})
 
 
 class Embedding(models.Model):

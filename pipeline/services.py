@@ -128,6 +128,15 @@ def save_retention_rule(*, rule: RetentionRule, changed: Mapping[str, Any]) -> R
 
 
 @transaction.atomic
+def apply_retention_rule(*, rule: RetentionRule) -> None:
+    """Have a rule applied now rather than tonight. Raises ``Problem`` 409 where it is switched off or held."""
+    if not rule.enabled or rule.legal_hold:
+        raise Problem(409, "rule_idle", f"{rule}: switched off or under legal hold.")
+    audit.record("retention.requested", rule)
+    tasks.apply_retention_rule.delay_on_commit(rule.pk)
+
+
+@transaction.atomic
 def delete_retention_rule(*, rule: RetentionRule) -> None:
     """Delete a rule: what it would have removed is kept from now on."""
     audit.record("retention_rule.deleted", rule, changes={"rule": [str(rule), None]})

@@ -134,6 +134,16 @@ def apply_retention() -> None:
 
 
 @shared_task
+def apply_retention_rule(rule_id: int) -> None:
+    """Do what one rule says, now."""
+    from pipeline.storage import retention
+
+    rule = RetentionRule.objects.filter(pk=rule_id).select_related("collection").first()
+    if rule is not None:
+        retention.apply(rule)
+
+
+@shared_task
 def back_up() -> None:
     """The nightly backup."""
     from pipeline.backups import services

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 from core.redis import engine_redis
-from inference.engine import keys
+from inference.engine import keys, scripts
 
 
 def is_known(request_id: uuid.UUID) -> bool:
@@ -16,3 +17,23 @@ def is_known(request_id: uuid.UUID) -> bool:
 def unrecorded(request_id: uuid.UUID) -> bytes | None:
     """The answer's JSON where the recorder has not yet written it."""
     return engine_redis().hget(keys.answer(request_id), "a")
+
+
+def forget(request_ids: Iterable[uuid.UUID], cameras: Iterable[str]) -> None:
+    """Drop the answers and the pictures shown live of requests whose records are deleted."""
+    identifiers = [request_id.hex for request_id in request_ids]
+    if not identifiers:
+        return
+    client = engine_redis()
+    client.register_script(scripts.FORGET)(keys=[keys.answer(identifier) for identifier in identifiers])
+    frames = [keys.frame(identifier, camera) for identifier in identifiers for camera in cameras]
+    if frames:
+        client.delete(*frames)
+
+
+def forget_cached(version_ids: Iterable[uuid.UUID]) -> None:
+    """Drop every cached answer of these policy versions: a cache's keys do not say which record filled them."""
+    client = engine_redis()
+    for version_id in version_ids:
+        for cached in client.scan_iter(keys.result_cache(version_id, "*"), count=1000):
+            client.delete(cached)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -16,7 +17,8 @@ from core import object_store
 from pipeline.backups import database
 from pipeline.choices import ObjectKind
 from pipeline.models import StoredObject
-from pipeline.storage import catalogue, layout
+from pipeline.storage import catalogue, deletion, layout
+from pipeline.storage.deletion import Deleted
 
 
 def back_up() -> StoredObject:
@@ -34,11 +36,36 @@ def back_up() -> StoredObject:
     description = orjson.dumps(_configuration(entry), option=orjson.OPT_INDENT_2)
     catalogue.store(layout.backup_settings_key(now), description, kind=ObjectKind.BACKUP)
     audit.record("backup.made", entry, changes={"bytes": [None, entry.bytes]})
+    delete_old(older_than=now - timedelta(days=settings.BACKUP_DAYS))
     return entry
 
 
-def restore(key: str) -> None:
-    """Replace the database's content by the backup under ``key``, all or nothing.
+def delete_old(*, older_than: datetime) -> int:
+    """Delete backups of days before ``older_than``, whose names say when they were made; never the newest dump, never
+    one under legal hold. Returns how many objects went. Audited.
+
+    Asks storage rather than the catalogue, which a restored backup has set back.
+    """
+    newest = newest_backup()
+    spared = {newest, None if newest is None else _description_key(newest)}
+    held = set(StoredObject.objects.filter(kind=ObjectKind.BACKUP, legal_hold=True).values_list("key", flat=True))
+    old = [
+        info.key
+        for info in object_store.list("backups/")
+        if info.key not in spared | held and (day := layout.backup_day(info.key)) and day < older_than.date()
+    ]
+    if old:
+        object_store.delete(old)
+        entries = StoredObject.objects.filter(key__in=old)
+        if (first := entries.first()) is not None:
+            audit.record("backup.expired", first, changes={"objects": [len(old), 0]})
+        entries.delete()
+    return len(old)
+
+
+def restore(key: str) -> Deleted:
+    """Replace the database's content by the backup under ``key``, all or nothing; then erase again what was erased
+    after it was made, and return how much that was.
 
     Raises ``FileNotFoundError``, ``catalogue.CorruptObjectError`` where the bytes are not those that were written,
     ``BackupError``.
@@ -54,6 +81,7 @@ def restore(key: str) -> None:
         if expected is not None and digest.hexdigest() != expected:
             raise catalogue.CorruptObjectError(f"{key} does not hold what was written to it.")
         database.restore(path)
+    return deletion.erase_again()
 
 
 def newest_backup() -> str | None:
@@ -64,11 +92,14 @@ def newest_backup() -> str | None:
 
 def _expected_sha256(key: str) -> str | None:
     """From the description beside the dump: the catalogue is in the database that is being replaced."""
-    description = key.replace("db_backup_", "configuration_").replace(".dump", ".json")
     try:
-        return str(orjson.loads(object_store.get(description))["sha256"])
+        return str(orjson.loads(object_store.get(_description_key(key)))["sha256"])
     except FileNotFoundError:
         return None
+
+
+def _description_key(key: str) -> str:
+    return key.replace("db_backup_", "configuration_").replace(".dump", ".json")
 
 
 def _configuration(entry: StoredObject) -> dict[str, object]:

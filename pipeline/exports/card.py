@@ -11,7 +11,8 @@ FILES = {
     "apostrophe in front.",
     "lerobot": "A LeRobotDataset v3.0 (`meta/`, `data/`, `videos/`). A frame is one observation; its `action` is the "
     "first action of the chunk that was sent, or the human's where `intervention` is true.",
-    "preferences": "`preferences.jsonl`: a line per corrected chunk, `prompt`, `chosen` (human), `rejected` (policy).",
+    "preferences": "`preferences.jsonl`: a line per correction. `prompt`, `chosen` (human), `rejected` (policy) are "
+    "texts, as TRL's trainers take them; `chosen_actions` and `rejected_actions` are the numbers.",
 }
 
 
@@ -39,7 +40,11 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
         "| --- | --- |",
         *(f"| {name} | {unit or '1'} |" for name, unit in zip(space["names"], space["units"], strict=True)),
         "",
-        f"State: {', '.join(space['state_names'])}.",
+        "State: "
+        + ", ".join(
+            f"{name} [{unit or '1'}]" for name, unit in zip(space["state_names"], space["state_units"], strict=True)
+        )
+        + ".",
         "",
         "## Where it comes from",
         "",

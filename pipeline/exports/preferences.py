@@ -1,7 +1,9 @@
-"""The format ``preferences``: pairs for preference training, a JSON object a line (TRL's preference type).
+"""The format ``preferences``: pairs for preference training, a JSON object a line.
 
-``prompt`` is what the policy saw; ``chosen`` is the human's chunk, ``rejected`` the policy's. A chunk that nobody
-corrected is no pair.
+``prompt``, ``chosen`` (the human's chunk) and ``rejected`` (the policy's) are texts: TRL's preference type, so that
+``datasets.load_dataset("json", …)`` goes into its trainers as it is. ``chosen_actions`` and
+``rejected_actions`` are the same chunks as numbers, ``[horizon][dimension]`` in the collection's units, for policies
+that do not speak in tokens. A chunk that nobody corrected is no pair.
 """
 
 from __future__ import annotations
@@ -41,14 +43,16 @@ class PreferencesFormat:
 
     def _pair(self, row: Mapping[str, Any], human: Any, policy: Any) -> dict[str, Any]:
         return {
-            "prompt": {
-                "instruction": row["instruction"],
-                "state": row["state"],
-                "state_names": self._spec.state_names,
-                "images": row["images"],
-            },
-            "chosen": human,
-            "rejected": policy,
+            "prompt": f"{row['instruction'] or ''}\nstate: {_text(row['state'])}\nactions:",
+            "chosen": _text(human),
+            "rejected": _text(policy),
+            "instruction": row["instruction"],
+            "state": row["state"],
+            "images": row["images"],
+            "chosen_actions": human,
+            "rejected_actions": policy,
+            "state_names": self._spec.state_names,
+            "state_units": self._spec.state_units,
             "action_names": self._spec.action_names,
             "action_units": self._spec.action_units,
             "request_id": row["request_id"],
@@ -57,3 +61,8 @@ class PreferencesFormat:
             "annotator": row["corrected_by"],
             "policy_version": f"{row['policy_name']}@{row['policy_version']}",
         }
+
+
+def _text(numbers: Any) -> str:
+    """A vector or a chunk as JSON, the same on both sides of a pair."""
+    return orjson.dumps(numbers).decode()

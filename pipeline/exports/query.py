@@ -20,7 +20,7 @@ from inference.models import InferenceResult
 
 @dataclass(frozen=True, slots=True)
 class ExportQuery:
-    """Filters, each optional; ``redact_images`` False leaves images as they were recorded."""
+    """Filters, each optional. What is chosen is always published the same way: no filter takes redaction off."""
 
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -31,13 +31,14 @@ class ExportQuery:
     outcome: str | None = None
     tag: str | None = None
     corrected: bool | None = None
-    redact_images: bool = True
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> ExportQuery:
         """Read a query as it was sent. Raises ``Problem`` 400 naming the wrong field."""
         values: dict[str, Any] = {}
         for name, value in given.items():
+            if name == "redact_images" and value is True:  # what older queries say
+                continue
             if name not in cls.__dataclass_fields__:
                 raise invalid(f"/query/{name}", "No such filter.")
             if value is not None:
@@ -125,5 +126,4 @@ _READERS = {
     "outcome": _outcome,
     "tag": _text,
     "corrected": _flag,
-    "redact_images": _flag,
 }

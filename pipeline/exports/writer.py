@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,15 @@ FORMATS: Mapping[str, type[ExportFormat]] = {
 }
 CARD_NAME = "README.md"
 MANIFEST_NAME = "manifest.json"
+Progress = Callable[[float], None]
 
 
-def write(export: Export) -> Export:
-    """Write ``export`` from its beginning. A failure marks it as failed and is raised."""
+def write(export: Export, progress: Progress = lambda _share: None) -> Export:
+    """Write ``export`` from its beginning, telling ``progress`` what is done, 0..1. A failure marks it as failed and is
+    raised.
+    """
     try:
-        return _write(export)
+        return _write(export, partial(_beat, export, progress))
     except Exception as error:
         logger.exception("export.failed", export=str(export.pk))
         export.state = JobState.FAILED
@@ -62,20 +66,20 @@ def write(export: Export) -> Export:
         raise
 
 
-def _write(export: Export) -> Export:
-    _beat(export, 0.0)
+def _write(export: Export, beat: Progress) -> Export:
+    beat(0.0)
     query = ExportQuery.parse(export.query)
     spec = RecordSpec.of(export.collection, as_of=export.created_at)
-    images = PublishedImages(export.collection, redact=query.redact_images)
+    images = PublishedImages(export.collection, redact=True)
     summary = _Summary()
     with tempfile.TemporaryDirectory(prefix="export.") as temporary:
         folder = Path(temporary)
         target = FORMATS[export.format](folder, spec, images)
-        _feed(export, query, spec, target, summary)
+        _feed(export, query, spec, target, summary, beat)
         details = target.close()
         manifest = _manifest(export, query, spec, summary, {**details, "images": images.report()})
         (folder / CARD_NAME).write_text(dataset_card(manifest), encoding="utf-8")
-        files = _store(export, folder)
+        files = _store(export, folder, beat)
     manifest["files"] = files
     data = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     key = layout.export_folder(export.collection.slug, export.pk) + MANIFEST_NAME
@@ -97,7 +101,9 @@ def _write(export: Export) -> Export:
     return export
 
 
-def _feed(export: Export, query: ExportQuery, spec: RecordSpec, target: ExportFormat, summary: _Summary) -> None:
+def _feed(
+    export: Export, query: ExportQuery, spec: RecordSpec, target: ExportFormat, summary: _Summary, beat: Progress
+) -> None:
     """Read the chosen records a part at a time, through the stages, into ``target``."""
     results = query.results(export.collection, as_of=export.created_at)
     stages = (Validate(spec), Anonymise(Pseudonyms.of(export.collection_id), detect), AddFeatures(spec))
@@ -115,21 +121,21 @@ def _feed(export: Export, query: ExportQuery, spec: RecordSpec, target: ExportFo
         table = table.rename_columns({"id": "result_id"}).select(EXPORT_SCHEMA.names).cast(EXPORT_SCHEMA)
         target.add(table)
         summary.add(table, part.records)
-        _beat(export, 0.9 * summary.read / total)
+        beat(0.9 * summary.read / total)
 
 
-def _store(export: Export, folder: Path) -> list[dict[str, Any]]:
+def _store(export: Export, folder: Path, beat: Progress) -> list[dict[str, Any]]:
     """Store every file below ``folder`` and read it back."""
     prefix = layout.export_folder(export.collection.slug, export.pk)
-    files = []
-    for path in sorted(file for file in folder.rglob("*") if file.is_file()):
-        name = path.relative_to(folder).as_posix()
-        entry = catalogue.store_file(
-            prefix + name, path, kind=ObjectKind.EXPORT, collection=export.collection, export=export
-        )
-        catalogue.verify(entry)
-        files.append({"path": name, "bytes": entry.bytes, "sha256": entry.sha256})
-    return files
+    entries = catalogue.store_folder(
+        prefix,
+        folder,
+        kind=ObjectKind.EXPORT,
+        progress=lambda share: beat(0.9 + 0.1 * share),
+        collection=export.collection,
+        export=export,
+    )
+    return [{"path": entry.key.removeprefix(prefix), "bytes": entry.bytes, "sha256": entry.sha256} for entry in entries]
 
 
 def _manifest(
@@ -149,6 +155,7 @@ def _manifest(
             "names": spec.action_names,
             "units": spec.action_units,
             "state_names": spec.state_names,
+            "state_units": spec.state_units,
             "rate_hz": spec.rate_hz,
             "horizon": spec.horizon,
         },
@@ -179,7 +186,8 @@ class _Summary:
         self.annotators.update(who for who in table.column("corrected_by").to_pylist() if who)
 
 
-def _beat(export: Export, progress: float) -> None:
+def _beat(export: Export, told: Progress, progress: float) -> None:
+    told(progress)
     export.state = JobState.RUNNING
     export.progress = progress
     export.heartbeat_at = timezone.now()

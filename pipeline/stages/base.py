@@ -37,6 +37,7 @@ class RecordSpec:
     cameras: tuple[str, ...]
     rate_hz: float
     as_of: datetime
+    state_units: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, collection: Collection, *, as_of: datetime) -> RecordSpec:
@@ -53,6 +54,7 @@ class RecordSpec:
             cameras=tuple(collection.cameras),
             rate_hz=space.control_rate_hz,
             as_of=as_of,
+            state_units=tuple(space.state_units) or ("",) * len(space.state_names),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import date, datetime
 
@@ -35,6 +36,12 @@ def backup_settings_key(moment: datetime) -> str:
     return f"backups/configuration_{moment.date().isoformat()}.json"
 
 
+def backup_day(key: str) -> date | None:
+    """The day in the name of a backup or of its description; None where there is none."""
+    found = re.fullmatch(r"backups/(?:db_backup|configuration)_(\d{4}-\d{2}-\d{2})\.(?:dump|json)", key)
+    return date.fromisoformat(found[1]) if found else None
+
+
 def redacted_key(slug: str, sha256: str, engine: str) -> str:
     """The redacted twin of the image whose bytes have this SHA-256."""
     return f"processed/collection_{slug}/redacted/{engine}/{sha256[:2]}/{sha256}.jpg"
@@ -43,3 +50,11 @@ def redacted_key(slug: str, sha256: str, engine: str) -> str:
 def archive_key(slug: str, first_result: uuid.UUID) -> str:
     """Records that were archived together, named by the first of them."""
     return f"archive/collection_{slug}/{first_result}.jsonl.gz"
+
+
+ERASURES = "erased/"
+
+
+def erasure_key(moment: datetime, identifier: uuid.UUID) -> str:
+    """The journal's entry of one erasure: one-way traces, so that a restored backup loses the records again."""
+    return f"{ERASURES}{moment.date().isoformat()}/{identifier}.json"

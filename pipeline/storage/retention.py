@@ -6,12 +6,12 @@ batches made of them stay. ``deletion.erase`` is for records that must leave eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Count, F, Func, IntegerField, JSONField, Min, Q, QuerySet, Sum, Value
 from django.utils import timezone
 
 from accounts import audit
@@ -26,11 +26,15 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a rule would remove now. Images of raw records are not among ``objects``: only storage knows them."""
+    """What a rule would remove now; ``oldest`` is the first of it.
+
+    Of raw records the images and ``record.json`` are counted, not weighed: only storage knows their size.
+    """
 
     records: int
     objects: int
     bytes: int
+    oldest: datetime | None = None
 
 
 def preview(rule: RetentionRule) -> Preview:
@@ -38,15 +42,25 @@ def preview(rule: RetentionRule) -> Preview:
     if rule.legal_hold:
         return Preview(0, 0, 0)
     if rule.kind == ObjectKind.RAW:
-        return Preview(_expired_results(rule).count(), 0, 0)
+        images = Func(F("images"), Value("$.*"), function="jsonb_path_query_array", output_field=JSONField())
+        counted = Func(images, function="jsonb_array_length", output_field=IntegerField())
+        found = _expired_results(rule).aggregate(
+            records=Count("pk"),
+            images=Sum(counted),
+            documents=Count("pk", filter=Q(shadow=False)),
+            oldest=Min("created_at"),
+        )
+        objects = 0 if rule.action == RetentionAction.ARCHIVE else (found["images"] or 0) + found["documents"]
+        return Preview(found["records"], objects, 0, found["oldest"])
     if rule.kind == ObjectKind.EMBEDDINGS:
-        return Preview(_expired_embeddings(rule).count(), 0, 0)
-    found = _expired_objects(rule).aggregate(total=Sum("bytes"))
-    return Preview(0, _expired_objects(rule).count(), found["total"] or 0)
+        found = _expired_embeddings(rule).aggregate(records=Count("pk"), oldest=Min("occurred_at"))
+        return Preview(found["records"], 0, 0, found["oldest"])
+    found = _expired_objects(rule).aggregate(objects=Count("pk"), bytes=Sum("bytes"), oldest=Min("created_at"))
+    return Preview(0, found["objects"], found["bytes"] or 0, found["oldest"])
 
 
-def apply(rule: RetentionRule) -> Deleted:
-    """Do what ``rule`` says, a batch at a time. Safe to interrupt and to repeat."""
+def apply(rule: RetentionRule, progress: Callable[[Deleted], None] = lambda _so_far: None) -> Deleted:
+    """Do what ``rule`` says, a batch at a time, telling ``progress`` after each. Safe to interrupt and to repeat."""
     deleted = Deleted()
     if not rule.enabled or rule.legal_hold:
         return deleted
@@ -54,11 +68,16 @@ def apply(rule: RetentionRule) -> Deleted:
         for batch in _batches(_expired_results(rule)):
             if rule.action == RetentionAction.ARCHIVE:
                 archives.archive_results(rule.collection, batch)
-            deleted.add(deletion.delete_results(batch, keep_objects=rule.action == RetentionAction.ARCHIVE))
+            deleted.add(
+                deletion.delete_results(rule.collection, batch, keep_objects=rule.action == RetentionAction.ARCHIVE)
+            )
+            progress(deleted)
     elif rule.kind == ObjectKind.EMBEDDINGS:
         deleted.records, _ = _expired_embeddings(rule).delete()
     else:
         deleted.add(deletion.delete_objects(_expired_objects(rule).iterator(chunk_size=BATCH)))
+    if deleted.records:
+        deletion.refresh_embeddings_file(rule.collection)
     if deleted.records or deleted.objects:
         counts = {"records": deleted.records, "objects": deleted.objects, "bytes": deleted.bytes}
         audit.record("retention.applied", rule, changes={name: [count, 0] for name, count in counts.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -35,6 +36,34 @@ def test_what_was_lost_after_a_backup_comes_back(capsys):
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'inference_results'::regclass")
         assert cursor.fetchone()[0] > 1, "the partitions are there"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_erased_does_not_come_back_with_an_older_backup(capsys):
+    collection = CollectionFactory(slug="precious")
+    _, results = make_episode(collection, steps=2)
+    call_command("backup")
+    call_command("erase", "precious", "--request", str(results[0].request_id), "--yes")
+
+    call_command("restore", "--yes")
+
+    assert list(InferenceResult.objects.values_list("pk", flat=True)) == [results[1].pk]
+    assert "1 records that were erased since then were erased again" in capsys.readouterr().out
+
+
+@pytest.mark.django_db(transaction=True)
+def test_old_backups_go_and_the_newest_stays(settings):
+    old = ["backups/db_backup_2026-01-02.dump", "backups/configuration_2026-01-02.json"]
+    kept = ["backups/db_backup_2999-01-02.dump", "backups/notes.txt"]
+    for key in old + kept:
+        object_store.put(key, b"x")
+
+    assert services.delete_old(older_than=datetime(2026, 6, 1, tzinfo=UTC)) == 2
+    object_store.delete(kept[:1])
+    object_store.put(old[0], b"x")
+    assert services.delete_old(older_than=datetime(2026, 6, 1, tzinfo=UTC)) == 0, "it is the newest now"
+
+    assert [info.key for info in object_store.list("backups/")] == [old[0], "backups/notes.txt"]
 
 
 @pytest.mark.django_db(transaction=True)

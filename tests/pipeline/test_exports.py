@@ -14,7 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from django.core.management import call_command
 
+from core import object_store
 from core.problems import Problem
 from inference.models import InferenceResult
 from pipeline import services
@@ -22,6 +24,9 @@ from pipeline.choices import JobState
 from pipeline.exports import writer
 from pipeline.exports.spreadsheets import cells_of
 from pipeline.images import published
+from pipeline.management.commands.export import Command as ExportCommand
+from pipeline.models import Export
+from pipeline.storage.catalogue import CorruptObjectError
 from tests.factories import CollectionFactory, FeedbackFactory
 from tests.pipeline.factories import make_episode
 
@@ -71,6 +76,21 @@ def test_parquet_opens_in_pandas_and_duckdb_with_the_rows_of_the_database(object
     path = folder / "data.parquet"
     assert duckdb.sql(f"SELECT count(*) FROM '{path}' WHERE corrected_actions IS NOT NULL").fetchall() == [(1,)]
     assert (row.state, row.records) == (JobState.SUCCEEDED, 6)
+
+
+def test_the_command_copies_every_file_and_the_progress_only_grows(objects, tmp_path, monkeypatch):
+    collection = CollectionFactory()
+    make_episode(collection, steps=6)
+    told = []
+    monkeypatch.setattr(ExportCommand, "_tell", lambda _command, share: told.append(share))
+
+    call_command("export", collection.slug, "--format", "csv", "--to", str(tmp_path / "out"))
+
+    row = Export.objects.get()
+    folder = objects / f"exports/collection_{collection.slug}/export_{row.pk}"
+    assert bytes_below(tmp_path / "out") == bytes_below(folder)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
 
 
 def test_the_manifest_counts_and_hashes_what_was_written(objects):
@@ -139,10 +159,29 @@ def test_preferences_are_pairs_of_the_human_chunk_and_the_policys(objects):
 
     (line,) = (folder / "preferences.jsonl").read_text().splitlines()
     pair = orjson.loads(line)
-    assert pair["chosen"] == FIXED
-    assert pair["rejected"] == results[1].output_actions
-    assert pair["prompt"]["instruction"] == "pick up the red cube"
+    assert pair["chosen_actions"] == orjson.loads(pair["chosen"]) == FIXED
+    assert pair["rejected_actions"] == orjson.loads(pair["rejected"]) == results[1].output_actions
+    assert pair["prompt"].startswith("pick up the red cube\n")
     assert pair["action_names"] == ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
+
+
+def test_an_export_whose_file_reads_back_otherwise_has_failed(objects, monkeypatch):
+    collection = CollectionFactory()
+    make_episode(collection, steps=2)
+    put_file = object_store.put_file
+
+    def flip_a_bit(key, path):
+        blob = put_file(key, path)
+        if key.endswith(".parquet"):
+            stored = bytearray(object_store.get(key))
+            stored[100] ^= 1
+            object_store.put(key, bytes(stored))
+        return blob
+
+    monkeypatch.setattr(object_store, "put_file", flip_a_bit)
+    with pytest.raises(CorruptObjectError):
+        export(collection, "parquet", objects)
+    assert Export.objects.get().state == JobState.FAILED
 
 
 @pytest.mark.usefixtures("clean_images")
@@ -192,6 +231,23 @@ class TestLeRobot:
         assert np.allclose(np.stack(frames["observation.state"]), [r.input_state for r in records], atol=1e-6)
         assert np.allclose(np.stack(frames["action"]), expected, atol=1e-6)
         assert frames["intervention"].tolist() == [i == 8 for i in range(13)]
+
+    def test_units_and_policy_versions_go_along(self, dataset):
+        _, folder, episodes = dataset
+        features = self.info(folder)["features"]
+        assert features["action"]["names"][-1] == "gripper"
+        assert features["action"]["info"]["units"] == ["m", "m", "m", "rad", "rad", "rad", "1"]
+        assert features["observation.state"]["info"]["units"] == ["rad"] * 7
+        rows = pd.read_parquet(folder / "meta/episodes/chunk-000/file-000.parquet")
+        assert rows["policy_versions"].tolist() == [str(records[0].policy_version) for records in episodes]
+
+    def test_duckdb_joins_frames_to_their_episodes(self, dataset):
+        _, folder, _ = dataset
+        rows = duckdb.sql(
+            f"SELECT e.episode, count(*), sum(f.intervention::int) FROM '{folder}/data/*/*.parquet' f "
+            f"JOIN '{folder}/meta/episodes/*/*.parquet' e USING (episode_index) GROUP BY ALL ORDER BY min(f.index)"
+        ).fetchall()
+        assert [row[1:] for row in rows] == [(6, 0), (4, 1), (3, 0)]
 
     def test_success_is_said_on_the_last_frame(self, dataset):
         _, folder, _ = dataset
@@ -295,6 +351,7 @@ def test_a_query_chooses_the_records(objects):
         ({"corrected": "yes"}, "/query/corrected"),
         ({"outcome": "great"}, "/query/outcome"),
         ({"robot": ["arm"]}, "/query/robot"),
+        ({"redact_images": False}, "/query/redact_images"),
     ],
 )
 def test_a_wrong_query_is_refused_with_the_field(query, pointer):

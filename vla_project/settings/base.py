@@ -334,6 +334,8 @@ INFERENCE = {
 # --- pipeline --------------------------------------------------------------------------------------------------------
 # A folder with all-MiniLM-L6-v2; empty means the installed package that brings it.
 EMBEDDING_MODEL_PATH = env.str("EMBEDDING_MODEL_PATH", default="")
+# A backup also keeps what was deleted after it: it goes after so many days, but never the newest one.
+BACKUP_DAYS = env.int("BACKUP_DAYS", default=30)
 
 # --- webhooks: networks of our own that they may reach, besides the public internet, as CIDR -------------------------
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])

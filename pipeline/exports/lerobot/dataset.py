@@ -48,17 +48,18 @@ class EpisodeFrames:
     name: str
     robot: str
     outcome: str
-    policy_versions: str
     states: list[Vector] = field(default_factory=list)
     actions: list[Vector] = field(default_factory=list)
     interventions: list[bool] = field(default_factory=list)
     instructions: list[str] = field(default_factory=list)
+    policy_versions: dict[str, None] = field(default_factory=dict)
 
-    def add(self, state: Vector, action: Vector, intervention: bool, instruction: str) -> None:
+    def add(self, state: Vector, action: Vector, intervention: bool, instruction: str, policy_version: str) -> None:
         self.states.append(state)
         self.actions.append(action)
         self.interventions.append(intervention)
         self.instructions.append(instruction)
+        self.policy_versions[policy_version] = None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -101,7 +102,7 @@ class DatasetWriter:
             "outcome": frames.outcome,
             "robot": frames.robot,
             "episode": frames.name,
-            "policy_versions": frames.policy_versions,
+            "policy_versions": ", ".join(frames.policy_versions),
             "interventions": sum(frames.interventions),
         }
         for key, video in self._videos.items():
@@ -175,8 +176,8 @@ class DatasetWriter:
             "data_path": DATA_PATH,
             "video_path": VIDEO_PATH if self._videos else None,
             "features": {
-                "observation.state": _vector_feature(self._spec.state_names),
-                "action": _vector_feature(self._spec.action_names),
+                "observation.state": _vector_feature(self._spec.state_names, self._spec.state_units),
+                "action": _vector_feature(self._spec.action_names, self._spec.action_units),
                 **{name: {"dtype": dtype, "shape": [1], "names": None} for name, (dtype, _) in SCALARS.items()},
                 **{key: video.feature() for key, video in self._videos.items()},
             },
@@ -324,8 +325,9 @@ def _two_dimensional(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.reshape(len(values), -1)
 
 
-def _vector_feature(names: Sequence[str]) -> dict[str, Any]:
-    return {"dtype": "float32", "shape": [len(names)], "names": list(names)}
+def _vector_feature(names: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
+    """Values stay in the collection's units, a gripper's too: nothing is normalised or turned round."""
+    return {"dtype": "float32", "shape": [len(names)], "names": list(names), "info": {"units": list(units)}}
 
 
 def _write_tasks(path: Path, tasks: Sequence[str]) -> None:

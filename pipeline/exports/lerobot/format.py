@@ -34,6 +34,7 @@ class _Record:
     images: Mapping[str, str]
     seconds: float
     instruction: str
+    policy_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,6 @@ class _Episode:
     name: str
     robot: str
     outcome: str
-    policy_versions: str
     records: list[_Record]
 
 
@@ -82,7 +82,6 @@ class LeRobotFormat:
             name=episode.name,
             robot=episode.robot,
             outcome=episode.outcome,
-            policy_versions=episode.policy_versions,
         )
         for record in episode.records:
             images = self._fetch(record, cameras)
@@ -90,7 +89,7 @@ class LeRobotFormat:
                 self._left_out["frames_without_an_image"] += 1
                 continue
             writer.add_images(images)
-            frames.add(record.state, record.action, record.intervention, record.instruction)
+            frames.add(record.state, record.action, record.intervention, record.instruction, record.policy_version)
         if len(frames):
             writer.add_episode(frames)
 
@@ -119,7 +118,6 @@ def _episode(row: Mapping[str, Any]) -> _Episode:
         name=row["episode"] or "",
         robot=row["robot"] or "",
         outcome=row["outcome"] or "",
-        policy_versions=f"{row['policy_name']}@{row['policy_version']}",
         records=[],
     )
 
@@ -132,4 +130,5 @@ def _record(row: Mapping[str, Any], action: Sequence[float]) -> _Record:
         images=row["images"],
         seconds=row["created_at"].timestamp(),
         instruction=row["instruction"] or "",
+        policy_version=f"{row['policy_name']}@{row['policy_version']}",
     )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from core.problems import Problem
 from pipeline import services
 from pipeline.choices import ExportFormat
 from pipeline.exports import writer
-from pipeline.storage import layout
+from pipeline.storage import catalogue, layout
 
 
 class Command(BaseCommand):
@@ -44,13 +46,23 @@ class Command(BaseCommand):
             raise CommandError(f"The query is not JSON: {error}") from error
         except Problem as problem:
             raise CommandError("; ".join(f"{e.pointer}: {e.detail}" for e in problem.errors)) from problem
-        writer.write(export)
+        writer.write(export, self._tell)
         prefix = layout.export_folder(collection.slug, export.pk)
-        for file in export.files.order_by("key"):
-            target = folder / file.key.removeprefix(prefix)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with object_store.open(file.key) as source, target.open("wb") as sink:
-                while block := source.read(1 << 20):
-                    sink.write(block)
-            self.stdout.write(f"{file.sha256}  {target}")
+        files = {file.key: file for file in export.files.order_by("key")}
+        targets = [folder / key.removeprefix(prefix) for key in files]
+        with ThreadPoolExecutor(max_workers=catalogue.TRANSFERS) as pool:
+            for file, target, _done in zip(files.values(), targets, pool.map(_copy, files, targets), strict=True):
+                self.stdout.write(f"{file.sha256}  {target}")
         self.stdout.write(f"{export.records} records; export {export.pk}")
+
+    def _tell(self, share: float) -> None:
+        """Only a terminal is told."""
+        if sys.stderr.isatty():
+            self.stderr.write(f"\r{share:4.0%}", ending="" if share < 1 else "\n")
+
+
+def _copy(key: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with object_store.open(key) as source, target.open("wb") as sink:
+        while block := source.read(1 << 20):
+            sink.write(block)

@@ -29,7 +29,9 @@ class Command(BaseCommand):
             if answer != name:
                 raise CommandError("Nothing was changed.")
         try:
-            services.restore(key)
+            erased = services.restore(key)
         except (BackupError, CorruptObjectError, FileNotFoundError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Restored {key}.")
+        if erased.records:
+            self.stdout.write(f"{erased.records} records that were erased since then were erased again.")

@@ -1,0 +1,31 @@
+"""The objects of raw records, which no catalogue lists: they lie in one folder per request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from core import object_store
+from pipeline.storage import layout
+
+_REQUEST_FOLDER = re.compile(r"raw/[^/]+/collection_[^/]+/[^/]+/")
+
+
+class RawRecord(NamedTuple):
+    """What says where a record's objects lie; ``images`` maps a camera to a key."""
+
+    request_id: UUID
+    created_at: datetime
+    images: Mapping[str, str]
+
+
+def objects_of(records: Iterable[RawRecord], slug: str) -> list[object_store.ObjectInfo]:
+    """Everything in these records' folders: the images, and ``record.json``, which is there without an image too."""
+    folders: set[str] = set()
+    for record in records:
+        folders.add(layout.raw_folder(record.created_at.astimezone(UTC).date(), slug, record.request_id))
+        folders.update(match[0] for key in record.images.values() if (match := _REQUEST_FOLDER.match(key)))
+    return [info for folder in sorted(folders) for info in object_store.list(folder)]
