@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection, models, transaction
 from django.utils import timezone
 
-from accounts.models import AuditLog
+from accounts.models import AuditHead, AuditLog
 from core.request_ids import current_request_id
 
 # From here on PostgreSQL writes a float as a whole number, which would read back as another value than was signed.
@@ -86,6 +86,7 @@ def record(
     )
     entry.signature = sign(entry, next(_signing_keys()))
     entry.save(force_insert=True)
+    note_head(entry.pk, entry.signature)
     return entry
 
 
@@ -113,6 +114,24 @@ def is_signed(entry: AuditLog) -> bool:
     return any(hmac.compare_digest(sign(entry, key), bytes(entry.signature)) for key in _signing_keys())
 
 
+def note_head(entry_id: int, entry_signature: bytes) -> None:
+    """Note which entry is the last. In the transaction of the entry, under its lock."""
+    proof = _head_proof(entry_id, entry_signature, next(_signing_keys()))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_head (id, entry_id, entry_signature, proof) VALUES (1, %s, %s, %s) ON CONFLICT (id) DO"
+            " UPDATE SET entry_id = excluded.entry_id, entry_signature = excluded.entry_signature,"
+            " proof = excluded.proof",
+            [entry_id, entry_signature, proof],
+        )
+
+
+def is_proven(head: AuditHead) -> bool:
+    """Whether the application itself said that this is the head."""
+    signature, proof = bytes(head.entry_signature), bytes(head.proof)
+    return any(hmac.compare_digest(_head_proof(head.entry_id, signature, key), proof) for key in _signing_keys())
+
+
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The fields whose values differ, as ``{field: [before, after]}``."""
     return {name: [before.get(name), value] for name, value in after.items() if before.get(name) != value}
@@ -131,8 +150,12 @@ def _head() -> bytes:
     return bytes(head)
 
 
+def _head_proof(entry_id: int, entry_signature: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, b"head:%d:" % entry_id + entry_signature, "sha256")
+
+
 def _normal_address(address: str | None) -> str | None:
-    return str(ipaddress.ip_address(address)) if address else None
+    return str(ipaddress.ip_address(address.partition("%")[0])) if address else None  # PostgreSQL knows no zones
 
 
 def _plain(value: Any) -> Any:

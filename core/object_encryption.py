@@ -3,7 +3,7 @@
 An encrypted object is a header (magic, the id of the key, a salt) and segments of 64 KiB, each with its tag. Every
 object has a key of its own, derived (HKDF-SHA256) from the installation's key, the salt and the object's name: one that
 is moved to another name does not open. A segment's nonce is its number and whether it is the last (the STREAM
-construction of Hoang, Reyhanitabar, Rogaway and Vizár, 2015): segments cannot be reordered, removed or cut off unnoticed.
+construction of Hoang, Reyhanitabar, Rogaway and Vizár, 2015): none can be reordered, removed or cut off unnoticed.
 """
 
 from __future__ import annotations
