@@ -15,6 +15,20 @@ from collections_app.models import Collection
 from core.admin import ModelAdmin
 
 
+def holds_anywhere(request: HttpRequest, permission: Permission) -> bool:
+    """Whether the caller is staff and holds ``permission`` on any collection.
+
+    Every page of the admin asks this several times for each of its tables; the request remembers the answer.
+    """
+    if not request.user.is_active or not request.user.is_staff:
+        return False
+    answers: dict[Permission, bool] = request.__dict__.setdefault("_held_anywhere", {})
+    if permission not in answers:
+        held = Collection.objects.restrict(request.user, permission)
+        answers[permission] = request.user.is_superuser or held.exists()
+    return answers[permission]
+
+
 class CollectionFilter(admin.RelatedFieldListFilter):
     """Filters by the collections that the caller may read: the names of others are none of their business."""
 
@@ -60,7 +74,7 @@ class RestrictedAdmin(ModelAdmin):
         if not request.user.is_active or not request.user.is_staff:
             return False
         if obj is None or obj._state.adding:
-            return request.user.is_superuser or Collection.objects.restrict(request.user, permission).exists()
+            return holds_anywhere(request, permission)
         rows = self._permitted(self.model._default_manager.all(), request, permission)
         return rows.filter(pk=obj.pk).exists()
 
