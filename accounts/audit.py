@@ -52,13 +52,13 @@ def current_audit_context() -> AuditContext:
 @transaction.atomic
 def record(
     action: str,
-    resource: models.Model,
+    resource: models.Model | type[models.Model],
     *,
     changes: Mapping[str, Any] | None = None,
     actor: Any = None,
     collection_id: uuid.UUID | None = None,
 ) -> AuditLog:
-    """Append one entry about ``resource``.
+    """Append one entry about ``resource``, or about all rows of a model that is given itself.
 
     ``action`` is dotted, e.g. ``api_key.revoked``; ``changes`` maps a field to ``[before, after]``. The actor is the
     bound context's unless ``actor`` (a user or a service) is given; without either it is the system. From here to the
@@ -68,15 +68,16 @@ def record(
     if actor is not None:
         name = actor.get_username() if hasattr(actor, "get_username") else getattr(actor, "name", str(actor))
         context = AuditContext(actor.pk, name, context.ip_address)
-    identifier = resource.pk if isinstance(resource.pk, uuid.UUID) else None
+    whole = isinstance(resource, type)
+    identifier = getattr(resource, "pk", None)
     entry = AuditLog(
         action=action,
         actor_id=context.actor_id,
         actor_name=context.actor_name or "system",
         resource_type=resource._meta.model_name or "",
-        resource_id=identifier,
-        resource_name=str(resource)[:255],
-        collection_id=collection_id or getattr(resource, "collection_id", None),
+        resource_id=identifier if isinstance(identifier, uuid.UUID) else None,
+        resource_name=str(resource._meta.verbose_name_plural if whole else resource)[:255],
+        collection_id=collection_id or (None if whole else getattr(resource, "collection_id", None)),
         changes=_plain(changes or {}),
         ip_address=_normal_address(context.ip_address),
         request_id=current_request_id(),

@@ -32,7 +32,7 @@ def holds_anywhere(request: HttpRequest, permission: Permission) -> bool:
 class CollectionFilter(admin.RelatedFieldListFilter):
     """Filters by the collections that the caller may read: the names of others are none of their business."""
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
         return [(row.pk, str(row)) for row in Collection.objects.restrict(request.user, Permission.DATA_READ)]
 
 

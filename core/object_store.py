@@ -109,10 +109,10 @@ def put_file(key: str, path: Path, content_type: str | None = None) -> StoredBlo
                 os.fchmod(temporary.fileno(), 0o644)
             Path(temporary.name).replace(target)
         elif object_encryption.is_on():
-            with tempfile.TemporaryFile() as temporary:
-                _copy(key, source, temporary)
-                temporary.seek(0)
-                _upload(key, temporary, content_type)
+            with tempfile.TemporaryFile() as encrypted:
+                _copy(key, source, encrypted)
+                encrypted.seek(0)
+                _upload(key, encrypted, content_type)
         else:
             _upload(key, source, content_type)
     return StoredBlob(key, size, digest.hexdigest())

@@ -44,9 +44,10 @@ def _relies_on_a_session(scope: Scope) -> bool:
     return bool(header(scope, b"cookie")) and not header(scope, b"authorization") and not tokens
 
 
+_live: Any = BrowserOriginValidator(AuthMiddlewareStack(LiveConsumer.as_asgi()))
 # Robots send no Origin, and a browser may not be made to drive one: its key is in a header that no page can set.
 websocket_urlpatterns = [
-    path("ws/inference", BrowserOriginValidator(AuthMiddlewareStack(LiveConsumer.as_asgi()))),
+    path("ws/inference", _live),
     re_path(r"^ws/policy/(?P<slug>[-\w]{1,64})/?$", PolicyConsumer.as_asgi()),
 ]
 
