@@ -159,7 +159,13 @@ class InferenceResultAdmin(RestrictedAdmin):
     )
     list_display_links = ("when",)
     sortable_by = ("when",)
-    list_filter = ("safety_verdict", "shadow", "cached", ("created_at", admin.DateFieldListFilter), ("collection", CollectionFilter))
+    list_filter = (
+        "safety_verdict",
+        "shadow",
+        "cached",
+        ("created_at", admin.DateFieldListFilter),
+        ("collection", CollectionFilter),
+    )
     list_select_related = ("collection", "robot")
     list_defer = ("input_state", "output_actions", "proposed_actions", "safety_violations", "images")
     search_fields = ("request_id",)
