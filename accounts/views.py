@@ -52,7 +52,7 @@ class SecondFactorView(FormView):
     http_method_names = _METHODS
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.method in ("GET", "POST") and pending_sign_in.current(request) is None:
+        if request.method in ("GET", "HEAD", "POST") and pending_sign_in.current(request) is None:
             return redirect("login")
         return super().dispatch(request, *args, **kwargs)
 
@@ -80,7 +80,7 @@ class SecondFactorSetupView(FormView):
     http_method_names = _METHODS
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.method not in ("GET", "POST"):
+        if request.method not in ("GET", "HEAD", "POST"):
             return super().dispatch(request, *args, **kwargs)
         user = self._person()
         if user is None:

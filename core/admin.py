@@ -31,7 +31,9 @@ class CappedPaginator(Paginator):
 
 
 # By such columns no list is filtered: whoever may guess at a secret's beginning learns it letter by letter.
-_SECRETS = frozenset({"password", "secret", "secret_hash", "session_hash", "refresh_jti", "recovery_hashes", "signature"})
+_SECRETS = frozenset(
+    {"password", "secret", "secret_hash", "session_hash", "refresh_jti", "recovery_hashes", "signature"}
+)
 
 
 class ModelAdmin(admin.ModelAdmin):

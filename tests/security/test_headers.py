@@ -131,6 +131,8 @@ def test_every_page_has_the_security_headers_and_no_inline_script_or_style(clien
         assert response["X-Frame-Options"] == "DENY"
         assert response["Referrer-Policy"] == "same-origin"
         assert response["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "camera=()" in response["Permissions-Policy"]
         html = response.content.decode()
         assert 'style="' not in html, page
         assert " onclick=" not in html, page
