@@ -28,7 +28,8 @@ ENV PATH=/venv/bin:$PATH \
 WORKDIR /app
 COPY --chown=root:root . .
 RUN install -d -o vla -g vla var \
-    && env $(grep -v '^#' deploy/check.env) python manage.py collectstatic --noinput \
+    && env $(grep -v '^#' deploy/check.env) SECRET_KEY="$(head -c 48 /dev/urandom | base64 -w 0)" \
+    API_KEY_PEPPER="$(head -c 48 /dev/urandom | base64 -w 0)" python manage.py collectstatic --noinput \
     && chown -R vla:vla var
 USER vla
 EXPOSE 8000

@@ -10,7 +10,9 @@ sources := $(wildcard $(sources))
 # B104: which address to listen on is the operator's choice (HOST). B310: so are the URLs that are opened.
 bandit_skipped := B104,B310
 # Production settings with made-up values, for Django's own checks; nothing is connected to.
-check_env = env $$(grep -v '^\#' deploy/check.env)
+# Its secrets are new each time: production refuses any value that stands in a repository.
+made_up_secret = $$($(python) -c 'import secrets; print(secrets.token_urlsafe(48))')
+check_env = env $$(grep -v '^\#' deploy/check.env) SECRET_KEY=$(made_up_secret) API_KEY_PEPPER=$(made_up_secret)
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'

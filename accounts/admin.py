@@ -19,10 +19,27 @@ from django.utils.translation import gettext_lazy
 from accounts import audit, services, tokens
 from accounts.choices import RevocationReason
 from accounts.models import AuditLog, RateLimitTier, TokenFamily, User
-from core.admin import ReadOnlyAdmin
+from core.admin import ModelAdmin, ReadOnlyAdmin
 
 # Rights come from roles in collections, not from groups of Django's permissions.
 admin.site.unregister(Group)
+
+
+class PersonalDataAdmin(ModelAdmin):
+    """Rows that tell of people (names, addresses, when they were where): whoever looks at them is in the trail too."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        if request.method == "GET" and response.status_code == 200:
+            audit.record(f"{self.opts.model_name}.listed", self.model, changes={"query": [None, request.GET.dict()]})
+        return response
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().change_view(request, object_id, *args, **kwargs)
+        row = self.get_object(request, object_id)
+        if request.method == "GET" and response.status_code == 200 and row is not None:
+            audit.record(f"{self.opts.model_name}.viewed", row)
+        return response
 
 
 class ServicePasswordForm(AdminPasswordChangeForm):
@@ -35,7 +52,7 @@ class ServicePasswordForm(AdminPasswordChangeForm):
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin):
+class PersonAdmin(PersonalDataAdmin, UserAdmin):
     """People. Only superusers give or take power."""
 
     change_password_form = ServicePasswordForm
@@ -68,13 +85,6 @@ class PersonAdmin(UserAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """People are switched off, not deleted: what they did keeps their name."""
         return False
-
-    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        response = super().change_view(request, object_id, *args, **kwargs)
-        user = self.get_object(request, object_id)
-        if request.method == "GET" and response.status_code == 200 and user is not None:
-            audit.record("user.viewed", user)
-        return response
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
         by = request.user
@@ -125,7 +135,7 @@ class RateLimitTierAdmin(admin.ModelAdmin):
 
 
 @admin.register(TokenFamily)
-class TokenFamilyAdmin(ReadOnlyAdmin):
+class TokenFamilyAdmin(PersonalDataAdmin, ReadOnlyAdmin):
     """Log-ins of people's programs."""
 
     list_display = ("user", "ip_address", "created_at", "expires_at", "revoked_at", "revocation_reason")
@@ -158,7 +168,7 @@ class ResourceTypeFilter(admin.SimpleListFilter):
         return queryset.filter(resource_type=self.value()) if self.value() else queryset
 
 
-class AuditTrailAdmin(ReadOnlyAdmin):
+class AuditTrailAdmin(PersonalDataAdmin, ReadOnlyAdmin):
     """The audit trail: read, searched, filtered, never edited. ``collections_app`` decides who sees which entries."""
 
     list_display = ("timestamp", "action", "actor_name", "resource_type", "resource_name", "ip_address")

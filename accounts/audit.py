@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection, models, transaction
 from django.utils import timezone
 
-from accounts.models import AuditLog
+from accounts.models import AuditHead, AuditLog
 from core.request_ids import current_request_id
 
 # From here on PostgreSQL writes a float as a whole number, which would read back as another value than was signed.
@@ -52,13 +52,13 @@ def current_audit_context() -> AuditContext:
 @transaction.atomic
 def record(
     action: str,
-    resource: models.Model,
+    resource: models.Model | type[models.Model],
     *,
     changes: Mapping[str, Any] | None = None,
     actor: Any = None,
     collection_id: uuid.UUID | None = None,
 ) -> AuditLog:
-    """Append one entry about ``resource``.
+    """Append one entry about ``resource``, or about all rows of a model that is given itself.
 
     ``action`` is dotted, e.g. ``api_key.revoked``; ``changes`` maps a field to ``[before, after]``. The actor is the
     bound context's unless ``actor`` (a user or a service) is given; without either it is the system. From here to the
@@ -68,15 +68,16 @@ def record(
     if actor is not None:
         name = actor.get_username() if hasattr(actor, "get_username") else getattr(actor, "name", str(actor))
         context = AuditContext(actor.pk, name, context.ip_address)
-    identifier = resource.pk if isinstance(resource.pk, uuid.UUID) else None
+    whole = isinstance(resource, type)
+    identifier = getattr(resource, "pk", None)
     entry = AuditLog(
         action=action,
         actor_id=context.actor_id,
         actor_name=context.actor_name or "system",
         resource_type=resource._meta.model_name or "",
-        resource_id=identifier,
-        resource_name=str(resource)[:255],
-        collection_id=collection_id or getattr(resource, "collection_id", None),
+        resource_id=identifier if isinstance(identifier, uuid.UUID) else None,
+        resource_name=str(resource._meta.verbose_name_plural if whole else resource)[:255],
+        collection_id=collection_id or (None if whole else getattr(resource, "collection_id", None)),
         changes=_plain(changes or {}),
         ip_address=_normal_address(context.ip_address),
         request_id=current_request_id(),
@@ -86,6 +87,7 @@ def record(
     )
     entry.signature = sign(entry, next(_signing_keys()))
     entry.save(force_insert=True)
+    note_head(entry.pk, entry.signature)
     return entry
 
 
@@ -113,6 +115,24 @@ def is_signed(entry: AuditLog) -> bool:
     return any(hmac.compare_digest(sign(entry, key), bytes(entry.signature)) for key in _signing_keys())
 
 
+def note_head(entry_id: int, entry_signature: bytes) -> None:
+    """Note which entry is the last. In the transaction of the entry, under its lock."""
+    proof = _head_proof(entry_id, entry_signature, next(_signing_keys()))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_head (id, entry_id, entry_signature, proof) VALUES (1, %s, %s, %s) ON CONFLICT (id) DO"
+            " UPDATE SET entry_id = excluded.entry_id, entry_signature = excluded.entry_signature,"
+            " proof = excluded.proof",
+            [entry_id, entry_signature, proof],
+        )
+
+
+def is_proven(head: AuditHead) -> bool:
+    """Whether the application itself said that this is the head."""
+    signature, proof = bytes(head.entry_signature), bytes(head.proof)
+    return any(hmac.compare_digest(_head_proof(head.entry_id, signature, key), proof) for key in _signing_keys())
+
+
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The fields whose values differ, as ``{field: [before, after]}``."""
     return {name: [before.get(name), value] for name, value in after.items() if before.get(name) != value}
@@ -131,8 +151,12 @@ def _head() -> bytes:
     return bytes(head)
 
 
+def _head_proof(entry_id: int, entry_signature: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, b"head:%d:" % entry_id + entry_signature, "sha256")
+
+
 def _normal_address(address: str | None) -> str | None:
-    return str(ipaddress.ip_address(address)) if address else None
+    return str(ipaddress.ip_address(address.partition("%")[0])) if address else None  # PostgreSQL knows no zones
 
 
 def _plain(value: Any) -> Any:

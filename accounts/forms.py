@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.utils.translation import gettext_lazy as _
 
 from accounts import services
@@ -27,6 +27,21 @@ class SignInForm(AuthenticationForm):
                 raise forms.ValidationError(problem.detail, code=problem.code) from None
             self.confirm_login_allowed(self.user_cache)
         return self.cleaned_data
+
+
+class ChangePasswordForm(PasswordChangeForm):
+    """Django's, with guesses at the old password counted: a session left open is no licence to find it out."""
+
+    ip_address: str | None = None
+
+    def clean_old_password(self) -> str:
+        try:
+            services.check_old_password(
+                user=self.user, password=self.cleaned_data["old_password"], ip_address=self.ip_address
+            )
+        except Problem as problem:
+            raise forms.ValidationError(problem.detail, code=problem.code) from None
+        return str(self.cleaned_data["old_password"])
 
 
 class CodeForm(forms.Form):

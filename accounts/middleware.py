@@ -8,6 +8,9 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.audit import AuditContext, bind_audit_context
 
+# Whoever has not said who they are, told apart from what the system does by itself. No person can have this name.
+ANONYMOUS = "(anonymous)"
+
 
 class AuditContextMiddleware:
     """Bind the browser user's identity and address for the audit trail; API authentication refines it."""
@@ -20,7 +23,7 @@ class AuditContextMiddleware:
         bind_audit_context(
             AuditContext(
                 actor_id=user.pk if user else None,
-                actor_name=user.get_username() if user else "",
+                actor_name=user.get_username() if user else ANONYMOUS,
                 ip_address=request.META.get("REMOTE_ADDR") or None,
             )
         )

@@ -201,3 +201,19 @@ class AuditLog(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.resource_type} {self.resource_name}".strip()
+
+
+class AuditHead(models.Model):
+    """Which entry the application appended last, one row, with a proof: the last entry cannot be removed unseen."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    entry_id = models.BigIntegerField(help_text=_("The id of the last entry."))
+    entry_signature = models.BinaryField(max_length=32, help_text=_("The signature of the last entry."))
+    proof = models.BinaryField(max_length=32, help_text=_("HMAC of both under a key that the database does not hold."))
+
+    class Meta:
+        db_table = "audit_head"
+        constraints = [models.CheckConstraint(name="audit_head_is_one_row", condition=Q(id=1))]
+
+    def __str__(self) -> str:
+        return "head of the audit trail"

@@ -57,7 +57,10 @@ end
 
 _TAKE_ALONE = TAKE_TOKEN_LUA + "return take(KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))"
 
-VIOLATIONS = Counter("vla_rate_limit_violations_total", "Requests refused by a key's rate limit", ["key", "tier"])
+# By id as well: a rotated key keeps its name, and two keys may share one.
+VIOLATIONS = Counter(
+    "vla_rate_limit_violations_total", "Requests refused by a key's rate limit", ["key", "key_id", "tier"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def bucket_arguments(credential: Credential) -> tuple[list[str], list[float]]:
 
 def refusal(credential: Credential, state: RateLimitState) -> Problem:
     """The 429 for ``state``; counts it."""
-    VIOLATIONS.labels(key=credential.name, tier=credential.tier).inc()
+    VIOLATIONS.labels(key=credential.name, key_id=str(credential.key_id), tier=credential.tier).inc()
     return Problem(
         429,
         "rate_limited",

@@ -186,6 +186,16 @@ def check_password(*, request: HttpRequest, username: str, password: str, ip_add
     return user
 
 
+def check_old_password(*, user: User, password: str, ip_address: str | None) -> None:
+    """That somebody who is logged in knows their password. Raises ``Problem`` as ``check_password`` does."""
+    account = f"old password of {user.pk}"
+    lockout.count_attempt(account=account, ip_address=ip_address)
+    if not user.check_password(password):
+        audit.record("user.login_failed", user)
+        raise unauthenticated("The old password is wrong.")
+    lockout.forget_attempts(account=account, ip_address=ip_address)
+
+
 def check_code(*, user: User, code: str, ip_address: str | None) -> None:
     """Use up a one-time or a recovery code of ``user``. Raises ``Problem`` 401, 429 and 503 as ``check_password``."""
     account = f"second factor of {user.pk}"

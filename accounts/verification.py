@@ -13,7 +13,7 @@ from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 
 from accounts import audit
-from accounts.models import AuditLog
+from accounts.models import AuditHead, AuditLog
 
 _SEPARATOR = "\x1f"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,21 +39,30 @@ class ChainHead:
 def verify_chain(anchors: dict[int, str] | None = None) -> Fault | ChainHead:
     """Walk the whole table in the order of the chain.
 
+    The head that the application noted must be met on the way, or the last entries were removed.
     ``anchors`` maps ids to the hashes (hexadecimal) that earlier daily exports named as head; with them, a tail that
     was cut off and written anew is found too.
     """
     pending = dict(anchors or {})
     count, last_id, last_hash = 0, 0, b""
+    # Read before the entries: what is appended meanwhile comes after it, and is walked too.
+    head = AuditHead.objects.first()
+    met_head = False
     for entry in _entries():
-        reason = _fault(entry, last_hash)
+        reason = _fault(entry, last_hash, last_id)
         if reason:
             return Fault(entry.pk, reason)
         count, last_id, last_hash = count + 1, entry.pk, bytes(entry.hash)
+        met_head = met_head or (head is not None and bytes(entry.signature) == bytes(head.entry_signature))
         if pending.pop(last_id, last_hash.hex()) != last_hash.hex():
             return Fault(last_id, _("differs from the entry that the daily export names"))
     if pending:
         missing = min(pending)
         return Fault(None, _("entry %(id)d, the head of a daily export, was removed") % {"id": missing})
+    if (head is None and count) or (head is not None and not audit.is_proven(head)):
+        return Fault(None, _("the note of which entry was the last was removed or changed by somebody else"))
+    if head is not None and not met_head:
+        return Fault(head.entry_id, _("was removed, with whatever else followed entry %(id)d") % {"id": last_id})
     return ChainHead(count, last_id, last_hash.hex())
 
 
@@ -62,14 +71,18 @@ def _entries() -> Iterator[Any]:
     return AuditLog.objects.order_by("id").annotate(changes_text=Cast("changes", TextField())).iterator(chunk_size=2000)
 
 
-def _fault(entry: Any, last_hash: bytes) -> str:
-    """What is wrong with ``entry`` after an entry with ``last_hash``; empty when nothing is."""
+def _fault(entry: Any, last_hash: bytes, last_id: int) -> str:
+    """What is wrong with ``entry`` after the one with ``last_hash`` and ``last_id``; empty when nothing is."""
     if _hash(entry) != bytes(entry.hash):
         return _("was changed: its content does not have its hash")
     if not audit.is_signed(entry):
         return _("was inserted or changed by somebody other than the application: its signature is wrong")
     if bytes(entry.previous_hash) != last_hash:
-        return _("does not follow the entry before it: entries between them were removed or moved")
+        gap = " – ".join(str(end) for end in sorted({last_id + 1, entry.pk - 1})) if entry.pk - last_id > 1 else "?"
+        return _("does not follow entry %(last)d: what stood between them (%(gap)s) was removed or moved") % {
+            "last": last_id,
+            "gap": gap,
+        }
     return ""
 
 

@@ -18,7 +18,7 @@ from django.views import View
 from django.views.generic import FormView, TemplateView
 
 from accounts import pending_sign_in, second_factor, services
-from accounts.forms import CodeForm, SignInForm
+from accounts.forms import ChangePasswordForm, CodeForm, SignInForm
 from accounts.models import User
 from core.problems import Problem
 
@@ -52,7 +52,7 @@ class SecondFactorView(FormView):
     http_method_names = _METHODS
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.method in ("GET", "POST") and pending_sign_in.current(request) is None:
+        if request.method in ("GET", "HEAD", "POST") and pending_sign_in.current(request) is None:
             return redirect("login")
         return super().dispatch(request, *args, **kwargs)
 
@@ -80,7 +80,7 @@ class SecondFactorSetupView(FormView):
     http_method_names = _METHODS
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.method not in ("GET", "POST"):
+        if request.method not in ("GET", "HEAD", "POST"):
             return super().dispatch(request, *args, **kwargs)
         user = self._person()
         if user is None:
@@ -138,9 +138,15 @@ class AccountView(LoginRequiredMixin, TemplateView):
 class ChangePasswordView(PasswordChangeView):
     """A new password ends every session and token but the one that set it."""
 
+    form_class = ChangePasswordForm
     template_name = "registration/change_password.html"
     http_method_names = _METHODS
     success_url = reverse_lazy("account")
+
+    def get_form(self, form_class: Any = None) -> Any:
+        form: Any = super().get_form(form_class)
+        form.ip_address = _address(self.request)
+        return form
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         user = self.request.user

@@ -19,14 +19,15 @@ from accounts.models import ApiKey, User
 from accounts.services import ApiKeyChanges, create_api_key, revoke_api_key, rotate_api_key, update_api_key
 from collections_app import selectors, services
 from collections_app.forms import ApiKeyForm
-from collections_app.models import Collection
+from collections_app.restricted_admin import holds_anywhere
+from core.admin import ModelAdmin
 
 # Enough to change over every robot of a laboratory.
 OVERLAP = timedelta(days=7)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
+class ApiKeyAdmin(ModelAdmin):
     form = ApiKeyForm
     list_display = ("name", "public_id", "scope_names", "tier", "state", "last_used_at", "expires_at", "created_at")
     list_filter = ("tier", ("revoked_at", admin.EmptyFieldListFilter))
@@ -57,8 +58,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
         return self.has_add_permission(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        managed = Collection.objects.restrict(request.user, Permission.COLLECTION_MANAGE)
-        return request.user.is_staff and (request.user.is_superuser or managed.exists())
+        return holds_anywhere(request, Permission.COLLECTION_MANAGE)
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return self.has_view_permission(request, obj)

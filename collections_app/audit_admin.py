@@ -8,6 +8,7 @@ from accounts.admin import AuditTrailAdmin
 from accounts.choices import Permission
 from accounts.models import AuditLog
 from collections_app.models import Collection
+from collections_app.restricted_admin import holds_anywhere
 
 
 @admin.register(AuditLog)
@@ -29,4 +30,4 @@ class CollectionAuditAdmin(AuditTrailAdmin):
             return False
         if obj is not None:
             return self.get_queryset(request).filter(pk=obj.pk).exists()
-        return request.user.is_superuser or Collection.objects.restrict(request.user, Permission.AUDIT_READ).exists()
+        return holds_anywhere(request, Permission.AUDIT_READ)

@@ -1,7 +1,9 @@
 """Objects: one interface over any S3 bucket and local files (django-storages underneath).
 
 Keys are made by this project, never by a caller: forward slashes, no dot segments. A write of the same key replaces the
-object whole; a reader sees the old bytes or the new, never a mixture.
+object whole; a reader sees the old bytes or the new, never a mixture. With ``OBJECT_ENCRYPTION_KEYS`` every object is
+encrypted before it is written, and whoever reads here gets plain bytes; sizes and digests are those of the plain bytes,
+except in ``list``, which tells what is stored.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.signing import TimestampSigner
 from django.urls import reverse
 
+from core import object_encryption
 from core.identifiers import uuid7
 
 _SALT = "core.object_store"
@@ -40,6 +44,8 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
+    """What is stored: ``bytes`` counts what encryption adds."""
+
     key: str
     bytes: int
     modified: datetime
@@ -88,18 +94,19 @@ def checked_key(key: str) -> str:
 
 def put(key: str, data: bytes, content_type: str | None = None) -> StoredBlob:
     """Store ``data`` under ``key``, replacing what was there."""
+    stored = object_encryption.encrypted(checked_key(key), data) if object_encryption.is_on() else data
     storage = _storage()
     if isinstance(storage, LocalObjectStorage):
-        storage.write(key, data)
+        storage.write(key, stored)
     else:
-        _s3().put_object(
-            Bucket=settings.S3_BUCKET, Key=checked_key(key), Body=data, ContentType=content_type or _content_type(key)
-        )
+        arguments = _s3_arguments(key, content_type)
+        _s3().put_object(Bucket=settings.S3_BUCKET, Key=checked_key(key), Body=stored, **arguments)
     return StoredBlob(key, len(data), hashlib.sha256(data).hexdigest())
 
 
 def put_file(key: str, path: Path, content_type: str | None = None) -> StoredBlob:
     """Store a file of any size under ``key``; memory stays bounded, S3 uploads are parallel multipart ones."""
+    checked_key(key)
     digest = hashlib.sha256()
     with path.open("rb") as source:
         while block := source.read(1 << 20):
@@ -108,24 +115,19 @@ def put_file(key: str, path: Path, content_type: str | None = None) -> StoredBlo
         source.seek(0)
         storage = _storage()
         if isinstance(storage, LocalObjectStorage):
-            target = Path(storage.location) / checked_key(key)
+            target = Path(storage.location) / key
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as temporary:
-                while block := source.read(1 << 20):
-                    temporary.write(block)
-                temporary.flush()
+                _copy(key, source, temporary)
                 os.fchmod(temporary.fileno(), 0o644)
             Path(temporary.name).replace(target)
+        elif object_encryption.is_on():
+            with tempfile.TemporaryFile() as encrypted:
+                _copy(key, source, encrypted)
+                encrypted.seek(0)
+                _upload(key, encrypted, content_type)
         else:
-            from boto3.s3.transfer import TransferConfig
-
-            _s3().upload_fileobj(
-                source,
-                settings.S3_BUCKET,
-                checked_key(key),
-                ExtraArgs={"ContentType": content_type or _content_type(key)},
-                Config=TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8),
-            )
+            _upload(key, source, content_type)
     return StoredBlob(key, size, digest.hexdigest())
 
 
@@ -136,7 +138,24 @@ def get(key: str) -> bytes:
 
 
 def open(key: str) -> BinaryIO:
-    """The object as a readable file. Raises ``FileNotFoundError``."""
+    """The object as a readable file.
+
+    Raises ``FileNotFoundError``, and ``ObjectEncryptionError`` where it is encrypted under a key that is not there, or
+    is plain although ``OBJECT_ENCRYPTION_REQUIRED``.
+    """
+    stored = open_stored(key)
+    header = stored.read(object_encryption.HEADER_BYTES)
+    stored.seek(0)
+    if object_encryption.is_encrypted(header):
+        return object_encryption.opened(key, stored)
+    if settings.OBJECT_ENCRYPTION_REQUIRED:
+        stored.close()
+        raise object_encryption.ObjectEncryptionError(f"{key} is not encrypted.")
+    return stored
+
+
+def open_stored(key: str) -> BinaryIO:
+    """The object as it is stored, encrypted or not. Raises ``FileNotFoundError``."""
     return cast(BinaryIO, _storage().open(checked_key(key), "rb"))
 
 
@@ -174,16 +193,19 @@ def list(prefix: str) -> Iterator[ObjectInfo]:
 
 
 def url(key: str, expires: int = settings.OBJECT_URL_SECONDS) -> str:
-    """A link that opens without further credentials for ``expires`` seconds."""
+    """A link that opens without further credentials for ``expires`` seconds.
+
+    Encrypted objects are opened by us; of others on S3 the link leads there.
+    """
     storage = _storage()
-    if isinstance(storage, LocalObjectStorage):
+    if isinstance(storage, LocalObjectStorage) or object_encryption.is_on():
         token = TimestampSigner(salt=_SALT).sign_object([checked_key(key), expires])
         return reverse("object", args=[token])
     return str(storage.url(checked_key(key), expire=expires))
 
 
 def key_of_token(token: str) -> str:
-    """The key that a local link names. Raises ``django.core.signing.BadSignature`` when forged or expired."""
+    """The key that a link to us names. Raises ``django.core.signing.BadSignature`` when forged or expired."""
     signer = TimestampSigner(salt=_SALT)
     key, expires = signer.unsign_object(token)
     signer.unsign_object(token, max_age=expires)
@@ -204,6 +226,38 @@ def _storage() -> Any:
 @cache
 def _s3() -> Any:
     return default_storage.connection.meta.client  # type: ignore[attr-defined]
+
+
+def _s3_arguments(key: str, content_type: str | None) -> dict[str, str]:
+    """What S3 is told of an object besides its bytes: its type, and how the server is to encrypt it."""
+    arguments = {"ContentType": content_type or _content_type(key)}
+    if settings.S3_SERVER_SIDE_ENCRYPTION in ("AES256", "aws:kms"):
+        arguments["ServerSideEncryption"] = settings.S3_SERVER_SIDE_ENCRYPTION
+    if settings.S3_KMS_KEY_ID:
+        arguments["SSEKMSKeyId"] = settings.S3_KMS_KEY_ID
+    return arguments
+
+
+def _copy(key: str, source: BinaryIO, target: Any) -> None:
+    """Write ``source`` as it is to be stored under ``key``."""
+    if object_encryption.is_on():
+        for piece in object_encryption.encrypted_segments(key, source):
+            target.write(piece)
+    else:
+        shutil.copyfileobj(source, target, 1 << 20)
+    target.flush()
+
+
+def _upload(key: str, source: Any, content_type: str | None) -> None:
+    from boto3.s3.transfer import TransferConfig
+
+    _s3().upload_fileobj(
+        source,
+        settings.S3_BUCKET,
+        key,
+        ExtraArgs=_s3_arguments(key, content_type),
+        Config=TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8),
+    )
 
 
 def _list_local(root: Path, folder: Path) -> Iterator[ObjectInfo]:
@@ -236,6 +290,7 @@ __all__ = [
     "key_of_token",
     "list",
     "open",
+    "open_stored",
     "put",
     "put_file",
     "url",

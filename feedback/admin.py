@@ -193,7 +193,7 @@ class GoldAnswerAdmin(RecordAdmin):
 
     @admin.action(description=gettext_lazy("Ask no longer"), permissions=["change"])
     def switch_off(self, request: HttpRequest, queryset: QuerySet[GoldAnswer]) -> None:
-        for gold in queryset.filter(enabled=True):
+        for gold in self.permitted(request, queryset.filter(enabled=True), Permission.FEEDBACK_REVIEW):
             services.switch_off_gold(gold=gold, actor=_user(request))
 
 

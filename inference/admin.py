@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 
 from accounts.choices import Permission
 from collections_app.models import Collection
-from collections_app.restricted_admin import RestrictedAdmin
+from collections_app.restricted_admin import CollectionFilter, RestrictedAdmin
 from core.admin import ModelAdmin
 from core.admin_badges import state_badge
 from core.templatetags.times import moment
@@ -159,7 +159,13 @@ class InferenceResultAdmin(RestrictedAdmin):
     )
     list_display_links = ("when",)
     sortable_by = ("when",)
-    list_filter = ("safety_verdict", "shadow", "cached", ("created_at", admin.DateFieldListFilter), "collection")
+    list_filter = (
+        "safety_verdict",
+        "shadow",
+        "cached",
+        ("created_at", admin.DateFieldListFilter),
+        ("collection", CollectionFilter),
+    )
     list_select_related = ("collection", "robot")
     list_defer = ("input_state", "output_actions", "proposed_actions", "safety_violations", "images")
     search_fields = ("request_id",)

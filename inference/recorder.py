@@ -31,6 +31,8 @@ from core.redis import UNAVAILABLE, engine_redis
 from inference import forgotten
 from inference.engine import keys, scripts
 from inference.engine.submission import EncodedImage, Submission, from_fields
+from inference.exceptions import ImageRefusedError
+from inference.image_containers import only_the_picture
 from inference.images import encode_jpeg
 from inference.models import InferenceResult, PolicyVersion
 from inference.signals import results_recorded
@@ -282,7 +284,7 @@ def _write_record(record: Record) -> dict[str, str]:
     submission = record.submission
     images = {}
     for camera, image in submission.images.items():
-        data = image.data if isinstance(image, EncodedImage) else encode_jpeg(image.array())
+        data = _stored_picture(image) if isinstance(image, EncodedImage) else encode_jpeg(image.array())
         extension = "png" if isinstance(image, EncodedImage) and image.format == "png" else "jpg"
         images[camera] = f"{record.folder}/{camera}.{extension}"
         object_store.put(images[camera], data)
@@ -300,6 +302,15 @@ def _write_record(record: Record) -> dict[str, str]:
     }
     object_store.put(f"{record.folder}/record.json", orjson.dumps(document, option=orjson.OPT_INDENT_2))
     return images
+
+
+def _stored_picture(image: EncodedImage) -> bytes:
+    """The picture alone. What was answered is kept in any case: a file that cannot be cleaned is kept as it came."""
+    try:
+        return only_the_picture(image.data, image.format)
+    except ImageRefusedError:
+        logger.warning("recorder.image_kept_as_it_came", bytes=len(image.data))
+        return image.data
 
 
 def _upsert_robots(records: Sequence[Record]) -> dict[tuple[uuid.UUID, str], uuid.UUID]:

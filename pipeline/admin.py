@@ -9,8 +9,9 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.choices import Permission
 from accounts.models import User
-from core.admin import ReadOnlyAdmin
+from collections_app.restricted_admin import CollectionFilter, RestrictedAdmin, RestrictedRecordAdmin
 from core.problems import Problem
 from pipeline import services
 from pipeline.embeddings.search import SearchFilters, search
@@ -51,9 +52,9 @@ class RunShardInline(ReadOnlyInline):
 
 
 @admin.register(PipelineRun)
-class PipelineRunAdmin(ReadOnlyAdmin):
+class PipelineRunAdmin(RestrictedRecordAdmin):
     list_display = ("created_at", "collection", "state", "percent", "records_in", "records_out", "records_quarantined")
-    list_filter = ("state", "trigger", "collection")
+    list_filter = ("state", "trigger", ("collection", CollectionFilter))
     list_select_related = ("collection",)
     search_fields = ("id", "collection__slug")
     inlines = (StageRunInline, RunShardInline)
@@ -63,9 +64,9 @@ class PipelineRunAdmin(ReadOnlyAdmin):
     def percent(self, run: PipelineRun) -> str:
         return f"{run.progress:.0%}"
 
-    @admin.action(description=_("Run again over the same window"))
+    @admin.action(description=_("Run again over the same window"), permissions=["export"])
     def run_again(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
-        for run in runs:
+        for run in self.permitted(request, runs, Permission.EXPORT_WRITE):
             _told(
                 self,
                 request,
@@ -78,19 +79,19 @@ class PipelineRunAdmin(ReadOnlyAdmin):
                 ),
             )
 
-    @admin.action(description=_("Replay what is in quarantine"))
+    @admin.action(description=_("Replay what is in quarantine"), permissions=["export"])
     def replay(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
-        for run in runs:
+        for run in self.permitted(request, runs, Permission.EXPORT_WRITE):
             _told(self, request, lambda run=run: services.replay_quarantine(run=run, requested_by=_person(request)))
 
-    @admin.action(description=_("Cancel"))
+    @admin.action(description=_("Cancel"), permissions=["export"])
     def cancel(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
-        for run in runs:
+        for run in self.permitted(request, runs, Permission.EXPORT_WRITE):
             _told(self, request, lambda run=run: services.cancel_run(run=run))
 
 
 @admin.register(QuarantinedRecord)
-class QuarantinedRecordAdmin(ReadOnlyAdmin):
+class QuarantinedRecordAdmin(RestrictedRecordAdmin):
     list_display = ("created_at", "run", "stage", "reason", "detail", "inference_result_id", "resolved_at")
     list_filter = ("stage", "reason", ("resolved_at", admin.EmptyFieldListFilter))
     list_select_related = ("run__collection",)
@@ -100,21 +101,21 @@ class QuarantinedRecordAdmin(ReadOnlyAdmin):
 
 
 @admin.register(StoredObject)
-class StoredObjectAdmin(ReadOnlyAdmin):
+class StoredObjectAdmin(RestrictedRecordAdmin):
     list_display = ("key", "kind", "collection", "bytes", "legal_hold", "created_at")
     list_filter = ("kind", "legal_hold")
     list_select_related = ("collection",)
     search_fields = ("key", "=sha256")
     actions = ("hold", "release")
 
-    @admin.action(description=_("Place under legal hold"))
+    @admin.action(description=_("Place under legal hold"), permissions=["manage"])
     def hold(self, request: HttpRequest, objects: QuerySet[StoredObject]) -> None:
-        for stored_object in objects:
+        for stored_object in self.permitted(request, objects, Permission.COLLECTION_MANAGE):
             services.set_legal_hold(stored_object=stored_object, held=True)
 
-    @admin.action(description=_("Release from legal hold"))
+    @admin.action(description=_("Release from legal hold"), permissions=["manage"])
     def release(self, request: HttpRequest, objects: QuerySet[StoredObject]) -> None:
-        for stored_object in objects:
+        for stored_object in self.permitted(request, objects, Permission.COLLECTION_MANAGE):
             services.set_legal_hold(stored_object=stored_object, held=False)
 
 
@@ -126,9 +127,9 @@ class ExportFileInline(ReadOnlyInline):
 
 
 @admin.register(Export)
-class ExportAdmin(ReadOnlyAdmin):
+class ExportAdmin(RestrictedRecordAdmin):
     list_display = ("created_at", "collection", "format", "state", "percent", "records", "requested_by")
-    list_filter = ("state", "format", "collection")
+    list_filter = ("state", "format", ("collection", CollectionFilter))
     list_select_related = ("collection", "requested_by")
     search_fields = ("id", "collection__slug")
     inlines = (ExportFileInline,)
@@ -138,9 +139,9 @@ class ExportAdmin(ReadOnlyAdmin):
     def percent(self, export: Export) -> str:
         return f"{export.progress:.0%}"
 
-    @admin.action(description=_("Write the same export again"))
+    @admin.action(description=_("Write the same export again"), permissions=["export"])
     def export_again(self, request: HttpRequest, exports: QuerySet[Export]) -> None:
-        for export in exports:
+        for export in self.permitted(request, exports, Permission.EXPORT_WRITE):
             _told(
                 self,
                 request,
@@ -154,7 +155,9 @@ class ExportAdmin(ReadOnlyAdmin):
 
 
 @admin.register(RetentionRule)
-class RetentionRuleAdmin(admin.ModelAdmin):
+class RetentionRuleAdmin(RestrictedAdmin):
+    """Managers say how long their collection's data is kept."""
+
     list_display = ("collection", "kind", "days", "action", "legal_hold", "enabled")
     readonly_fields = ("preview",)
     list_filter = ("kind", "action", "enabled", "legal_hold")
@@ -176,6 +179,9 @@ class RetentionRuleAdmin(admin.ModelAdmin):
         for rule in rules:
             _told(self, request, lambda rule=rule: services.apply_retention_rule(rule=rule))
 
+    def has_delete_permission(self, request: HttpRequest, obj: RetentionRule | None = None) -> bool:
+        return self.has_change_permission(request, obj)
+
     def save_model(self, request: HttpRequest, obj: RetentionRule, form: Any, change: bool) -> None:
         services.save_retention_rule(rule=obj, changed={name: form.cleaned_data[name] for name in form.changed_data})
 
@@ -183,12 +189,12 @@ class RetentionRuleAdmin(admin.ModelAdmin):
         services.delete_retention_rule(rule=obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[RetentionRule]) -> None:
-        for rule in queryset:
+        for rule in self.permitted(request, queryset, Permission.COLLECTION_MANAGE):
             services.delete_retention_rule(rule=rule)
 
 
 @admin.register(Embedding)
-class EmbeddingAdmin(ReadOnlyAdmin):
+class EmbeddingAdmin(RestrictedRecordAdmin):
     """Its search box searches by meaning."""
 
     list_display = ("text", "source_kind", "collection", "safety_verdict", "model_name", "occurred_at")

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from pgvector.django import HnswIndex, VectorField
 
 from collections_app.models import Collection, Episode, Robot
+from collections_app.querysets import CollectionScopedQuerySet
 from core.identifiers import uuid7
 from inference.choices import Verdict
 from inference.models import InferenceResult, PolicyVersion
@@ -228,6 +229,8 @@ class RetentionRule(models.Model):
     action = models.CharField(max_length=8, choices=RetentionAction, default=RetentionAction.DELETE)
     legal_hold = models.BooleanField(default=False, help_text=_("While set, nothing of this class is removed."))
     enabled = models.BooleanField(default=True)
+
+    objects = CollectionScopedQuerySet.as_manager()
 
     class Meta:
         db_table = "retention_rules"

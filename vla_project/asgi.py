@@ -14,6 +14,7 @@ django_application = get_asgi_application()
 from channels.routing import ProtocolTypeRouter
 
 from core.asgi import Receive, Scope, Send
+from core.proxies import TrustedProxies
 from inference.robot_api.endpoint import inference
 from inference.robot_api.openvla import act
 from inference.routing import websockets
@@ -27,4 +28,4 @@ async def http(scope: Scope, receive: Receive, send: Send) -> None:
     await endpoint(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": http, "websocket": websockets})
+application = TrustedProxies(ProtocolTypeRouter({"http": http, "websocket": websockets}))

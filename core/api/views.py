@@ -7,6 +7,8 @@ from rest_framework.renderers import TemplateHTMLRenderer
 class DocumentationView(SpectacularSwaggerSplitView):
     """The API's page to read and try: all of its parts come from this server, its script from its own address."""
 
+    http_method_names = ["get", "head"]  # the page cannot be rendered as an answer to OPTIONS
+
     authentication_classes = ()
     permission_classes = ()
     renderer_classes = [TemplateHTMLRenderer]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
 import orjson
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts import audit_export
 from accounts.audit import record
-from accounts.models import AuditLog, RateLimitTier
+from accounts.models import AuditHead, AuditLog, RateLimitTier
 from accounts.tasks import export_audit_trail
 from accounts.verification import ChainHead, Fault, verify_chain
 from core import object_store
@@ -125,6 +127,7 @@ def test_a_removed_entry_is_noticed_at_the_entry_after_it(chained_again: bool) -
     fault = verify_chain()
     assert isinstance(fault, Fault)
     assert fault.entry_id == ids[3]
+    assert chained_again or f"({ids[1] + 1} – {ids[3] - 1})" in fault.reason
 
 
 def test_an_inserted_entry_is_named_although_the_trigger_chained_it() -> None:
@@ -158,10 +161,43 @@ def test_signatures_hold_after_the_secret_key_was_rotated(settings: Any) -> None
     assert isinstance(verify_chain(), Fault)
 
 
-def test_a_cut_off_tail_is_found_with_the_daily_exports() -> None:
+@pytest.mark.parametrize("kept", [4, 2, 0], ids=["the last one", "the last three", "all of them"])
+def test_entries_cut_off_from_the_end_are_noticed(kept: int) -> None:
     ids = append()
+    as_intruder(f"DELETE FROM audit_logs WHERE id > {ids[kept - 1] if kept else 0}")
+    fault = verify_chain()
+    assert isinstance(fault, Fault)
+    assert fault.entry_id == ids[4]
+    assert "was removed" in fault.reason
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM audit_head", "UPDATE audit_head SET entry_signature = proof", "UPDATE audit_head SET entry_id = 1"],
+)
+def test_the_note_of_the_last_entry_cannot_be_changed_unseen(statement: str) -> None:
+    append()
+    as_intruder(statement)
+    fault = verify_chain()
+    assert isinstance(fault, Fault)
+    assert "the note of which entry was the last" in fault.reason
+
+
+def test_a_trail_from_before_the_note_is_whole_once_the_migration_has_noted_its_end() -> None:
+    append()
+    as_intruder("DELETE FROM audit_head")
+    migration = import_module("accounts.migrations.0006_audit_head_proof")
+    migration.note_the_present_head(apps, None)
+    assert isinstance(verify_chain(), ChainHead)
+
+
+def test_a_tail_cut_off_by_somebody_who_kept_an_older_note_is_found_with_the_daily_exports() -> None:
+    ids = append(3)
+    older = AuditHead.objects.get()
+    ids += append(2)
     audit_export.export_day(timezone.now().astimezone(UTC).date())
     as_intruder(f"DELETE FROM audit_logs WHERE id > {ids[2]}")
+    older.save()
     assert isinstance(verify_chain(), ChainHead)
     with pytest.raises(CommandError, match=f"entry {ids[4]}, the head of a daily export, was removed"):
         call_command("verify_audit")

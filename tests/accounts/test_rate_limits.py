@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from prometheus_client import generate_latest
 
 from accounts import rate_limits
 from accounts.credentials import Credential
@@ -109,12 +110,14 @@ def test_keys_do_not_share_a_bucket() -> None:
     assert is_allowed(other)
 
 
-def test_a_violation_is_counted_by_key_and_tier() -> None:
-    known = credential(rate=0.1, burst=1)
-    counter = rate_limits.VIOLATIONS.labels(key="arm", tier="standard")
-    before = counter._value.get()
-    assert [is_allowed(known) for _ in range(3)] == [True, False, False]
-    assert counter._value.get() == before + 2
+def test_a_violation_is_counted_by_key_and_tier_also_where_two_keys_share_a_name() -> None:
+    one, other = credential(rate=0.1, burst=1), credential(rate=0.1, burst=1)
+    assert [is_allowed(one) for _ in range(3)] == [True, False, False]
+    assert [is_allowed(other) for _ in range(2)] == [True, False]
+    metrics = generate_latest().decode()
+    for known, count in ((one, 2), (other, 1)):
+        labels = f'key="arm",key_id="{known.key_id}",tier="standard"'
+        assert f"vla_rate_limit_violations_total{{{labels}}} {count}.0" in metrics
 
 
 @pytest.mark.django_db

@@ -173,6 +173,26 @@ def test_a_new_password_ends_every_other_session_and_keeps_this_one(client: Clie
     assert AuditLog.objects.filter(action="user.password_changed", resource_id=user.pk).count() == 1
 
 
+def test_the_old_password_cannot_be_guessed_in_a_session_left_open(client: Client) -> None:
+    UserFactory(username="ada")
+    enter_password(client)
+    new = "a much longer password 7"
+    for n in range(6):
+        body = {"old_password": f"guess {n}", "new_password1": new, "new_password2": new}
+        page = client.post(reverse("change-password"), body).content.decode()
+    assert "Too many attempts" in page
+    page = client.post(reverse("change-password"), {**body, "old_password": PASSWORD}).content.decode()
+    assert "Too many attempts" in page
+    assert User.objects.get(username="ada").check_password(PASSWORD)
+
+
+def test_what_somebody_does_before_they_log_in_is_not_said_to_be_the_systems(client: Client) -> None:
+    UserFactory(username="ada")
+    enter_password(client, password="wrong")
+    entry = AuditLog.objects.get(action="user.login_failed")
+    assert (entry.actor_name, entry.actor_id, entry.ip_address) == ("(anonymous)", None, "127.0.0.1")
+
+
 def test_logging_out_everywhere_ends_every_session(client: Client) -> None:
     UserFactory(username="ada")
     other = Client()

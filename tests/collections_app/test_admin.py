@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from accounts.choices import Role
 from accounts.models import ApiKey, AuditLog, User
+from accounts.verification import ChainHead, verify_chain
 from collections_app.models import ActionSpace, ApiKeyGrant, Collection, Episode, Membership
 from tests.factories import (
     ActionSpaceFactory,
@@ -272,8 +273,29 @@ def test_the_trail_is_searched_and_filtered_without_counting_the_table(
     url = reverse("admin:accounts_auditlog_changelist")
     assert len(admin.get(url, {"q": "collection.updated"}).context["cl"].queryset) == 3
     assert len(admin.get(url, {"resource_type": "apikey"}).context["cl"].queryset) == 0
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(11):  # five of them write down that it was read
         admin.get(url)
+
+
+def test_reading_of_people_and_of_the_trail_is_in_the_trail(admin: Client) -> None:
+    grace = UserFactory(username="grace")
+    admin.get(reverse("admin:accounts_user_changelist"), {"q": "gra"})
+    admin.get(change_url(grace))
+    admin.get(reverse("admin:accounts_tokenfamily_changelist"))
+    admin.get(reverse("admin:accounts_auditlog_changelist"), {"q": "grace"})
+    admin.get(change_url(AuditLog.objects.get(action="user.viewed")))
+    read = AuditLog.objects.filter(action__regex="(listed|viewed)$").order_by("id")
+    assert [(entry.action, entry.resource_type) for entry in read] == [
+        ("user.listed", "user"),
+        ("user.viewed", "user"),
+        ("tokenfamily.listed", "tokenfamily"),
+        ("auditlog.listed", "auditlog"),
+        ("auditlog.viewed", "auditlog"),
+    ]
+    assert read[0].changes == {"query": [None, {"q": "gra"}]}
+    assert (read[1].resource_id, read[1].resource_name) == (grace.pk, "grace")
+    assert {entry.actor_name for entry in read} == {User.objects.get(is_superuser=True).username}
+    assert isinstance(verify_chain(), ChainHead)
 
 
 PAYLOAD = "<img src=x onerror=alert(1)>"

@@ -9,7 +9,10 @@ from channels.testing import WebsocketCommunicator
 
 
 class Socket(WebsocketCommunicator):
-    """One connection. ``authorization`` is the header's value; ``cookie`` a session's."""
+    """One connection. ``authorization`` is the header's value; ``cookie`` a session's.
+
+    ``origin`` is that of one of our pages where there is a cookie, as a browser sends it; None is none at all.
+    """
 
     def __init__(
         self,
@@ -17,12 +20,14 @@ class Socket(WebsocketCommunicator):
         *,
         authorization: str = "",
         cookie: str = "",
-        origin: str = "",
+        origin: str | None = "",
         subprotocols: Iterable[str] = (),
     ) -> None:
         from vla_project.asgi import application
 
-        given = {"authorization": authorization, "cookie": cookie, "origin": origin}
+        if origin == "" and cookie:
+            origin = "http://testserver"
+        given = {"authorization": authorization, "cookie": cookie, "origin": origin, "host": "testserver"}
         headers = [(name.encode(), value.encode()) for name, value in given.items() if value]
         super().__init__(application, path, headers, subprotocols=list(subprotocols))
 

@@ -1,14 +1,13 @@
 """Every route and method, walked by everybody who could ask.
 
 The routes come from the URL configuration: one without a row in ``ROWS`` fails, and so does a method that a route
-answers without a row saying who may. The admin's routes are walked by one rule of their own. Robots' own routes and the
-sockets do not pass Django; tests/inference has theirs.
+answers without a row saying who may. The admin's routes have their matrix in test_admin_matrix.py; robots' own routes
+and the sockets, which do not pass Django, in test_socket_matrix.py.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -206,8 +205,8 @@ def ask(client: Client, method: str, row: Row, world: World, *, watch: bool = Fa
     url, body = fill(row.url, world), fill(row.body or {}, world)
     with transaction.atomic():
         before = world.state() if watch else None
-        if method == "GET":
-            response = client.get(url, body)
+        if method in ("GET", "HEAD"):
+            response = getattr(client, method.lower())(url, body)
         elif row.json:
             response = client.generic(method, url, orjson.dumps(body), "application/json")
         else:
@@ -286,19 +285,17 @@ def test_a_method_without_a_row_does_nothing(world: World, clients: dict[str, Cl
     assert faults == {}
 
 
-def test_nobody_but_staff_gets_anything_from_any_admin_route(world: World, clients: dict[str, Client]) -> None:
-    urls = {_admin_url(route, world) for route in _walk(get_resolver().url_patterns) if route.startswith("admin/")}
-    urls.discard("/admin/logout/")
-    assert len(urls) > 50
+def test_what_a_route_says_of_itself_names_nothing_and_looking_without_reading_is_judged_as_reading(
+    world: World, clients: dict[str, Client]
+) -> None:
+    """OPTIONS and HEAD, which clients send of themselves, for those who know of nothing."""
     faults = {}
-    for url, (kind, method) in itertools.product(sorted(urls), (("nobody", "GET"), ("manager", "POST"))):
-        answer = ask(clients[kind], method, Row(url, frozenset()), world)
-        if answer.status != 302 or not answer.location.startswith(("/admin/login/", "/login/", "/account/")):
-            faults[kind, method, url] = answer.status
+    for (method, route), row in ROWS.items():
+        if method == "GET" and route != "logout/":
+            for kind in ("nobody", "stranger", "stranger's key"):
+                options, head, get = (ask(clients[kind], verb, row, world) for verb in ("OPTIONS", "HEAD", "GET"))
+                if world.marker in options.text.replace(fill(row.url, world), "") or options.status >= 500:
+                    faults["OPTIONS", route, kind] = options.status
+                if head.status != get.status:
+                    faults["HEAD", route, kind] = head.status
     assert faults == {}
-
-
-def _admin_url(route: str, world: World) -> str:
-    """Any object will do: staff are told apart before it is looked for."""
-    filled = re.sub(r"<(?:\w+:)?\w+>", str(world.collection.pk), route)
-    return "/" + re.sub(r"\^|\$|\(\?P.*\)", "x", filled)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.urls import reverse
 
+from core.checks import objects_are_encrypted
 from tests.factories import MembershipFactory, UserFactory
 
 ROOT = Path(settings.BASE_DIR)
@@ -22,6 +24,7 @@ PRODUCTION = {
     "DATABASE_URL": os.environ.get("DATABASE_URL", ""),
     "REDIS_URL": os.environ.get("REDIS_URL", ""),
     "S3_BUCKET": "bucket",
+    "S3_SERVER_SIDE_ENCRYPTION": "bucket",
     "ALLOWED_HOSTS": "robots.example.org",
 }
 
@@ -54,13 +57,60 @@ def test_production_does_not_start_without_what_it_needs_and_names_it(name: str)
     assert f"{name} is not set" in done.stderr
 
 
+def production_refuses(**environment: str) -> str:
+    """Why the production settings do not load with ``environment``; empty where they do. In this process: quick."""
+    namespace = {"__name__": "vla_project.settings.refused", "__package__": "vla_project.settings"}
+    source = (ROOT / "vla_project/settings/production.py").read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**PRODUCTION, **environment}.items():
+            patch.setenv(name, value)
+        # As `import *` finds it in a new process: read anew, from this environment.
+        patch.delitem(sys.modules, "vla_project.settings.base", raising=False)
+        try:
+            exec(compile(source, "production.py", "exec"), namespace)
+        except ImproperlyConfigured as error:
+            return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY_PEPPER"])
 @pytest.mark.parametrize(
-    "value", ["changeme-changeme-changeme-changeme", "short", "a" * 64, "insecure-0123456789abcdefghijklm"]
+    "value",
+    [
+        "changeme-changeme-changeme-changeme",
+        "short",
+        "a" * 64,
+        "insecure-0123456789abcdefghijklm",
+        "django-insecure-h2k#9x0q!w5e8r7t6y4u3i1o0p",
+        "not-a-secret-0123456789-abcdefghijklmnopqrstuvwxyz",
+        "test-" + "s3cr3t" * 8,
+        "test-" + "p3pp3r" * 8,
+    ],
 )
-def test_production_does_not_start_on_a_placeholder(value: str) -> None:
-    done = manage("check", SECRET_KEY=value)
-    assert done.returncode != 0
-    assert "SECRET_KEY is too short or a placeholder" in done.stderr
+def test_production_does_not_start_on_a_placeholder(name: str, value: str) -> None:
+    assert f"{name} is too short or a placeholder" in production_refuses(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"API_KEY_PEPPER": PRODUCTION["SECRET_KEY"]}, "are the same"),
+        ({"FIELD_ENCRYPTION_KEYS": "nonsense"}, "FIELD_ENCRYPTION_KEYS"),
+        ({"OBJECT_ENCRYPTION_KEYS": "bm90IDMyIGJ5dGVz"}, "OBJECT_ENCRYPTION_KEYS"),
+        ({"S3_SERVER_SIDE_ENCRYPTION": "rot13"}, "S3_SERVER_SIDE_ENCRYPTION"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/40"}, "TRUSTED_PROXIES"),
+    ],
+)
+def test_production_does_not_start_on_a_value_that_is_wrong(environment: dict[str, str], reason: str) -> None:
+    assert reason in production_refuses(**environment)
+    assert production_refuses() == ""
+
+
+def test_the_deployment_check_says_when_nobody_encrypts_objects(settings: Any) -> None:
+    settings.S3_SERVER_SIDE_ENCRYPTION, settings.OBJECT_ENCRYPTION_KEYS = "", []
+    assert [message.id for message in objects_are_encrypted(None)] == ["core.W001"]
+    settings.OBJECT_ENCRYPTION_KEYS = [PRODUCTION["FIELD_ENCRYPTION_KEYS"]]
+    assert objects_are_encrypted(None) == []
 
 
 @pytest.mark.django_db
@@ -81,6 +131,8 @@ def test_every_page_has_the_security_headers_and_no_inline_script_or_style(clien
         assert response["X-Frame-Options"] == "DENY"
         assert response["Referrer-Policy"] == "same-origin"
         assert response["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "camera=()" in response["Permissions-Policy"]
         html = response.content.decode()
         assert 'style="' not in html, page
         assert " onclick=" not in html, page

@@ -26,6 +26,8 @@ FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=[])
 
 DEBUG = False
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
+# The networks of the proxies in front, as CIDR: what they say of a client's address is believed, nobody else.
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 VAR_DIR = (BASE_DIR / env.str("VAR_DIR", default="var")).resolve()
@@ -63,6 +65,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "core.middleware.RequestIdMiddleware",
+    "core.middleware.BrowserPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -273,6 +276,13 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", default="")
 S3_BUCKET = env.str("S3_BUCKET", default="")
+# Who encrypts objects: we do, before they leave the process, where there are keys (the first encrypts, all decrypt) ...
+OBJECT_ENCRYPTION_KEYS = env.list("OBJECT_ENCRYPTION_KEYS", default=[])
+# ... and refuse plain ones once this is on.
+OBJECT_ENCRYPTION_REQUIRED = env.bool("OBJECT_ENCRYPTION_REQUIRED", default=False)
+# Or the bucket's server does: asked with every write (AES256, aws:kms), or by a rule of its own (bucket).
+S3_SERVER_SIDE_ENCRYPTION = env.str("S3_SERVER_SIDE_ENCRYPTION", default="")
+S3_KMS_KEY_ID = env.str("S3_KMS_KEY_ID", default="")
 OBJECT_ROOT = VAR_DIR / "storage"
 OBJECT_URL_SECONDS = 600
 
@@ -340,6 +350,17 @@ BACKUP_DAYS = env.int("BACKUP_DAYS", default=30)
 # --- webhooks: networks of our own that they may reach, besides the public internet, as CIDR -------------------------
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 
+
+def image_sources() -> list[str]:
+    """Where pages may load images from besides ourselves: where signed links to objects lead."""
+    if not S3_BUCKET or OBJECT_ENCRYPTION_KEYS:
+        return []
+    if S3_ENDPOINT_URL:
+        return [S3_ENDPOINT_URL]
+    region = env.str("AWS_REGION", default=env.str("AWS_DEFAULT_REGION", default=""))
+    return ["https://s3.amazonaws.com", *([f"https://s3.{region}.amazonaws.com"] if region else [])]
+
+
 # --- security: the headers that hold in every environment; production.py adds TLS ------------------------------------
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -350,7 +371,7 @@ CONTENT_SECURITY_POLICY = {
         "default-src": ["'self'"],
         "script-src": ["'self'"],
         "style-src": ["'self'"],
-        "img-src": ["'self'", "data:", "blob:", *([S3_ENDPOINT_URL] if S3_ENDPOINT_URL else [])],
+        "img-src": ["'self'", "data:", "blob:", *image_sources()],
         "connect-src": ["'self'"],
         "font-src": ["'self'"],
         "object-src": ["'none'"],
