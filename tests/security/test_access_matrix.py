@@ -110,6 +110,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "collections/<slug:slug>/exports/"): page("/collections/{slug}/exports/", EXPORT),
     ("GET", "collections/<slug:slug>/runs/"): page("/collections/{slug}/runs/", READ),
     ("POST", "collections/<slug:slug>/runs/"): page("/collections/{slug}/runs/", EXPORT, 302),
+    ("GET", "collections/<slug:slug>/compare/"): page("/collections/{slug}/compare/", READ),
     ("GET", "collections/<slug:slug>/members/"): page("/collections/{slug}/members/", READ),
     ("POST", "collections/<slug:slug>/members/"): page("/collections/{slug}/members/", MANAGE),
     ("POST", "collections/<slug:slug>/members/<int:pk>/remove/"): page(
