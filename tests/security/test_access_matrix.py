@@ -170,7 +170,7 @@ ROWS: dict[tuple[str, str], Row] = {
         "models/{policy}/activate", MANAGE, 200, body={"version": "{policy_version}", "collection": "{slug}"}
     ),
     ("POST", "api/v1/^models/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)/withdraw$"): api(
-        "models/{policy}/withdraw", MANAGE, 204, 404, body={"version": "{policy_version}", "collection": "{slug}"}
+        "models/{policy}/withdraw", MANAGE, 204, body={"version": "{policy_version}", "collection": "{slug}"}
     ),
     ("POST", "api/v1/^models/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)/retire$"): api(
         "models/{policy}/retire", SUPERUSER, 400, refused=403, body={}
