@@ -189,7 +189,7 @@ class SafetyChecker:
     def _clamped(self, chunks: Chunks, box: _Box | None) -> tuple[Chunks, npt.NDArray[np.bool_]]:
         """The nearest chunks that keep the rules, and for which of them there is one."""
         safe = np.clip(chunks, self._low, self._high)
-        possible = np.ones(len(chunks), np.bool_)
+        possible: npt.NDArray[np.bool_] = np.ones(len(chunks), np.bool_)
         if not self._limits_changes and box is None:
             return safe, possible
         place = None if box is None else box.start.copy()
