@@ -158,9 +158,8 @@ class SafetyChecker:
             return [SafetyVerdict("pass", 1.0, [], chunk.tolist()) for chunk in chunks]
 
         scores = 1.0 - broken.reshape(len(chunks), -1).mean(axis=1)
-        if self.mode == "report":
-            sent, possible = chunks, np.ones(len(chunks), np.bool_)
-        else:
+        sent, possible = chunks, np.full(chunks.shape[:1], True)
+        if self.mode != "report":
             sent, possible = self._clamped(chunks, box)
         verdicts = []
         for i in range(len(chunks)):
@@ -189,7 +188,7 @@ class SafetyChecker:
     def _clamped(self, chunks: Chunks, box: _Box | None) -> tuple[Chunks, npt.NDArray[np.bool_]]:
         """The nearest chunks that keep the rules, and for which of them there is one."""
         safe = np.clip(chunks, self._low, self._high)
-        possible: npt.NDArray[np.bool_] = np.ones(len(chunks), np.bool_)
+        possible = np.full(chunks.shape[:1], True)
         if not self._limits_changes and box is None:
             return safe, possible
         place = None if box is None else box.start.copy()
