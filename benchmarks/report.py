@@ -89,6 +89,21 @@ def _path(figures: dict[str, Any]) -> list[str]:
     return lines + _table(("step", "µs"), ((row["step"], row["us"]) for row in figures["steps"]))
 
 
+def _memory(figures: dict[str, Any]) -> list[str]:
+    about = (
+        f"{figures['robots']} robots for {figures['seconds']:.0f} s, {figures['rate']} requests/s, load average "
+        f"{figures['load_average']}. The first third is warm-up and counts for nothing in the growth."
+    )
+    return [
+        about,
+        "",
+        *_table(
+            ("process", "MB at the start", "MB when warm", "MB at the end", "growth, MB an hour", "bytes a request"),
+            (list(row.values()) for row in figures["rows"]),
+        ),
+    ]
+
+
 def _pipeline(figures: dict[str, Any]) -> list[str]:
     return _table(
         ("workers", "records", "seconds", "records/s", "peak MB"),
@@ -143,6 +158,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "inference": _inference,
     "path": _path,
+    "memory": _memory,
     "pipeline": _pipeline,
     "search": _search,
     "feedback_queue": _feedback_queue,

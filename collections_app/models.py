@@ -68,6 +68,16 @@ class ActionDimension(models.Model):
         null=True, blank=True, help_text=_("Largest change per second, in the dimension's unit; uses the control rate.")
     )
 
+    workspace_state = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text=_("The state's entry that the action displaces, step by step. Empty where it displaces none."),
+    )
+    workspace_low = models.FloatField(
+        null=True, blank=True, help_text=_("Where the displaced entry must stay: the workspace box, in its unit.")
+    )
+    workspace_high = models.FloatField(null=True, blank=True)
+
     class Meta:
         db_table = "action_dimensions"
         ordering = ["action_space", "position"]
@@ -88,6 +98,18 @@ class ActionDimension(models.Model):
                 condition=(Q(max_step_change__isnull=True) | Q(max_step_change__gt=0))
                 & (Q(max_velocity__isnull=True) | Q(max_velocity__gt=0)),
                 violation_error_message=_("Limits of change must be above zero."),
+            ),
+            models.CheckConstraint(
+                name="action_dimension_workspace_low_below_high",
+                condition=Q(workspace_low__isnull=True)
+                | Q(workspace_high__isnull=True)
+                | Q(workspace_low__lt=F("workspace_high")),
+                violation_error_message=_("The workspace's low end must lie below its high one."),
+            ),
+            models.CheckConstraint(
+                name="action_dimension_workspace_has_state",
+                condition=Q(workspace_low__isnull=True, workspace_high__isnull=True) | ~Q(workspace_state=""),
+                violation_error_message=_("A workspace needs the entry of the state that it holds for."),
             ),
         ]
 

@@ -37,6 +37,9 @@ class DimensionSpec(TypedDict, total=False):
     high: float | None
     max_step_change: float | None
     max_velocity: float | None
+    workspace_state: str
+    workspace_low: float | None
+    workspace_high: float | None
 
 
 class NewActionSpace(TypedDict, total=False):
@@ -252,6 +255,9 @@ def _write_dimensions(space: ActionSpace, specs: Sequence[DimensionSpec]) -> lis
             dimension.full_clean(exclude=["action_space"])
         except ValidationError as error:
             raise _below(f"dimensions/{index}", error) from None
+        if dimension.workspace_state and dimension.workspace_state not in space.state_names:
+            missing = _("The state has no entry '%(name)s'.") % {"name": dimension.workspace_state}
+            raise ValidationError({f"dimensions/{index}/workspace_state": missing})
     if len({dimension.name for dimension in dimensions}) != len(dimensions):
         raise ValidationError({"dimensions": _("Name each one only once.")})
     return ActionDimension.objects.bulk_create(dimensions)

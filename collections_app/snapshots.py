@@ -37,6 +37,9 @@ class DimensionSnapshot:
     high: float | None
     max_step_change: float | None
     max_velocity: float | None
+    workspace_state: str = ""
+    workspace_low: float | None = None
+    workspace_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,18 @@ def _from_database(slug: str) -> CollectionSnapshot | None:
         state_names=tuple(collection.action_space.state_names),
         control_rate_hz=collection.action_space.control_rate_hz,
         dimensions=tuple(
-            DimensionSnapshot(d.name, d.unit, d.kind, d.low, d.high, d.max_step_change, d.max_velocity)
+            DimensionSnapshot(
+                d.name,
+                d.unit,
+                d.kind,
+                d.low,
+                d.high,
+                d.max_step_change,
+                d.max_velocity,
+                d.workspace_state,
+                d.workspace_low,
+                d.workspace_high,
+            )
             for d in collection.action_space.dimensions.order_by("position")
         ),
         safety_mode=collection.safety_mode,

@@ -89,8 +89,10 @@ def _limit_errors(actions: Chunk, result: InferenceResult, pointer: str) -> Iter
     dimensions = action_dimensions(result)
     places = {dimension.name: index for index, dimension in enumerate(dimensions)}
     rate = result.collection.action_space.control_rate_hz
-    checker = SafetyChecker(dimensions, control_rate_hz=rate, mode=SafetyMode.REPORT)
-    for violation in checker.check(np.array([actions], dtype=np.float64))[0].violations:
+    names = result.collection.action_space.state_names
+    checker = SafetyChecker(dimensions, control_rate_hz=rate, mode=SafetyMode.REPORT, state_names=names)
+    states = np.array([result.input_state], dtype=np.float64)
+    for violation in checker.check(np.array([actions], dtype=np.float64), states)[0].violations:
         place = places[violation["dimension"]]
         dimension = dimensions[place]
         limit = f"{violation['limit']:g} {dimension.unit}".rstrip()
@@ -98,5 +100,6 @@ def _limit_errors(actions: Chunk, result: InferenceResult, pointer: str) -> Iter
             "position": f"goes {'below' if violation['value'] < violation['limit'] else 'above'} its limit of {limit}",
             "step": f"changes by more than {limit} from the step before",
             "velocity": f"changes faster than {limit} per second",
+            "workspace": f"moves the robot out of its workspace, whose end is at {violation['limit']:g}",
         }[violation["rule"]]
         yield FieldError(f"{pointer}/{violation['step']}/{place}", f"{dimension.name} {sentence}.")

@@ -35,6 +35,7 @@ from inference.exceptions import ImageRefusedError
 from inference.image_containers import only_the_picture
 from inference.images import encode_jpeg
 from inference.models import InferenceResult, PolicyVersion
+from inference.result_rows import copy_results
 from inference.signals import results_recorded
 
 logger = structlog.get_logger(__name__)
@@ -228,7 +229,7 @@ class Recorder:
             PolicyVersion.objects.filter(pk__in={r.submission.version_id for r in rows}).values_list("pk", flat=True)
         )
         results = [_result(record, objects, robots, episodes, versions) for record in rows]
-        InferenceResult.objects.bulk_create(results)
+        copy_results(results)
         written: dict[uuid.UUID, list[uuid.UUID]] = {}
         for result in results:
             if not result.shadow:

@@ -1,14 +1,17 @@
 """Is a chunk safe to send? Limits of an action space, checked over a whole batch at once. Imports no Django.
 
-Rules, each per dimension and step: ``position`` (below ``low`` or above ``high``), ``step`` (change between two steps
-above ``max_step_change``) and ``velocity`` (change per second above ``max_velocity``, at the control rate). Clamping
-sends the nearest chunk that keeps them all: limits first, then changes from step to step, which cannot leave the limits
-again because each step moves from one inside them towards another inside them.
+Rules, each per dimension and step: ``position`` (below ``low`` or above ``high``; for a gripper, its range), ``step``
+(change between two steps above ``max_step_change``), ``velocity`` (change per second above ``max_velocity``, at the
+control rate) and ``workspace`` (where an action displaces an entry of the state, the place reached by the steps so far
+leaves the box; from outside it may only come back).
+
+Clamping goes through the steps and moves each to the nearest value that keeps all rules, given the steps before it.
+Where there is none, as before a wall that the limit of change leaves no room to brake for, the chunk is rejected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
@@ -33,12 +36,19 @@ class DimensionLimits(Protocol):
     def max_step_change(self) -> float | None: ...
     @property
     def max_velocity(self) -> float | None: ...
+    @property
+    def workspace_state(self) -> str: ...
+    @property
+    def workspace_low(self) -> float | None: ...
+    @property
+    def workspace_high(self) -> float | None: ...
 
 
 class Violation(TypedDict):
-    """One broken limit: where, which rule, the policy's value, the limit, and the value after the check.
+    """One broken limit: where, which rule, the policy's value, the limit, and the same value of what was sent.
 
-    For ``step`` and ``velocity`` the value is the change (per second for ``velocity``), signed.
+    For ``step`` and ``velocity`` the value is the change (per second for ``velocity``), signed; for ``workspace`` it is
+    the place reached, in the state's unit. ``sent`` is None where nothing was sent.
     """
 
     step: int
@@ -69,24 +79,46 @@ class SafetyVerdict:
 class SafetyChecker:
     """Checks batches of chunks of one action space. Build one per action space and mode; it keeps no other state."""
 
-    def __init__(self, dimensions: Sequence[DimensionLimits], *, control_rate_hz: float, mode: str) -> None:
+    def __init__(
+        self,
+        dimensions: Sequence[DimensionLimits],
+        *,
+        control_rate_hz: float,
+        mode: str,
+        state_names: Sequence[str] = (),
+    ) -> None:
+        """Raises ``ValueError`` where a workspace is given for an entry that is not in ``state_names``."""
         self.names = [dimension.name for dimension in dimensions]
         self.mode = mode
-        self._low = np.array([-np.inf if d.low is None else d.low for d in dimensions])
-        self._high = np.array([np.inf if d.high is None else d.high for d in dimensions])
-        self._step = np.array([np.inf if d.max_step_change is None else d.max_step_change for d in dimensions])
-        velocity = np.array([np.inf if d.max_velocity is None else d.max_velocity for d in dimensions])
-        self._velocity_step = velocity / control_rate_hz
-        self._velocity = velocity
+        self._low = _limits((d.low for d in dimensions), -np.inf)
+        self._high = _limits((d.high for d in dimensions), np.inf)
+        self._step = _limits((d.max_step_change for d in dimensions), np.inf)
+        self._velocity = _limits((d.max_velocity for d in dimensions), np.inf)
+        self._velocity_step = self._velocity / control_rate_hz
         self._rate = control_rate_hz
         self._change = np.minimum(self._step, self._velocity_step)
         self._limits_changes = bool(np.isfinite(self._change).any())
+        boxed = [
+            index
+            for index, d in enumerate(dimensions)
+            if d.workspace_state and not (d.workspace_low is None and d.workspace_high is None)
+        ]
+        self._boxed = np.array(boxed, np.intp)
+        self._entries = np.array([state_names.index(dimensions[index].workspace_state) for index in boxed], np.intp)
+        self._box_low = _limits((dimensions[index].workspace_low for index in boxed), -np.inf)
+        self._box_high = _limits((dimensions[index].workspace_high for index in boxed), np.inf)
 
-    def check(self, chunks: Chunks) -> list[SafetyVerdict]:
+    @property
+    def has_workspace(self) -> bool:
+        """Whether ``check`` needs to know the states."""
+        return bool(len(self._boxed))
+
+    def check(self, chunks: Chunks, states: Chunks | None = None) -> list[SafetyVerdict]:
         """A verdict for each of ``chunks``, float ``[batch, horizon, dimension]`` in physical units, all finite.
 
-        Raises ``PolicyOutputError`` on a wrong number of dimensions or a value that is not finite: whatever the mode,
-        such a chunk never leaves the system.
+        ``states``, float ``[batch, entry]``, is where the robots are; a checker with a workspace needs it. Raises
+        ``PolicyOutputError`` on a wrong number of dimensions or a value that is not finite: whatever the mode, such a
+        chunk never leaves the system.
         """
         chunks = np.asarray(chunks, dtype=np.float64)
         if chunks.ndim != 3 or chunks.shape[2] != len(self.names):
@@ -98,86 +130,134 @@ class SafetyChecker:
         if self.mode == "off":
             return [SafetyVerdict("pass", 1.0, [], chunk.tolist()) for chunk in chunks]
 
+        box = self._box_from(states)
         # Policies compute in single precision: what lies beyond a limit by its rounding alone is moved to the limit
         # without being called a violation.
         rounding = 2.0**-22 * np.maximum(np.abs(chunks), 1e-3)
         beyond = np.maximum(self._low - chunks, chunks - self._high)
-        outside = beyond > rounding
-        broken = outside.copy()
+        broken = beyond > rounding
+        flags = {"position": broken.copy()}
         exact = not (beyond > 0).any()
-        by_step = by_velocity = None
         if self._limits_changes and chunks.shape[1] > 1:
             changes = np.abs(np.diff(chunks, axis=1))
             slack = rounding[:, 1:] + rounding[:, :-1]
-            by_step = changes > self._step + slack
-            by_velocity = changes > self._velocity_step + slack
-            broken[:, 1:] |= by_step | by_velocity
+            for rule, limit in (("step", self._step), ("velocity", self._velocity_step)):
+                flags[rule] = np.zeros_like(broken)
+                flags[rule][:, 1:] = changes > limit + slack
+                broken |= flags[rule]
             exact = exact and not (changes > self._change).any()
+        if box is not None:
+            places = box.start[:, None] + np.cumsum(chunks[:, :, self._boxed], axis=1)
+            beyond = np.maximum(box.low[:, None] - places, places - box.high[:, None])
+            slack = np.cumsum(rounding[:, :, self._boxed], axis=1) + 2.0**-22 * np.abs(box.start[:, None])
+            flags["workspace"] = np.zeros_like(broken)
+            flags["workspace"][:, :, self._boxed] = beyond > slack
+            broken |= flags["workspace"]
+            exact = exact and not (beyond > 0).any()
         if exact:
             return [SafetyVerdict("pass", 1.0, [], chunk.tolist()) for chunk in chunks]
 
         scores = 1.0 - broken.reshape(len(chunks), -1).mean(axis=1)
-        sent = chunks if self.mode == "report" else self._clamped(chunks)
-        return [
-            self._verdict(
-                chunks[i],
-                sent[i],
-                float(scores[i]),
-                outside[i],
-                None if by_step is None else by_step[i],
-                None if by_velocity is None else by_velocity[i],
-            )
-            if broken[i].any()
-            else SafetyVerdict("pass", 1.0, [], sent[i].tolist())
-            for i in range(len(chunks))
-        ]
+        sent, possible = chunks, np.full(chunks.shape[:1], True)
+        if self.mode != "report":
+            sent, possible = self._clamped(chunks, box)
+        verdicts = []
+        for i in range(len(chunks)):
+            refused = not possible[i] or (self.mode == "reject" and bool(broken[i].any()))
+            if not broken[i].any() and not refused:
+                verdicts.append(SafetyVerdict("pass", 1.0, [], sent[i].tolist()))
+                continue
+            place = None if box is None else (box.start[i], box.low[i], box.high[i])
+            here = {rule: flag[i] for rule, flag in flags.items()}
+            violations = self._violations(chunks[i], sent[i], here, place, refused)
+            if refused:
+                verdicts.append(SafetyVerdict("rejected", float(scores[i]), violations, []))
+            else:
+                verdict = "clamped" if self.mode == "clamp" else "pass"
+                verdicts.append(SafetyVerdict(verdict, float(scores[i]), violations, sent[i].tolist()))
+        return verdicts
 
-    def _clamped(self, chunks: Chunks) -> Chunks:
+    def _box_from(self, states: Chunks | None) -> _Box | None:
+        if not self.has_workspace:
+            return None
+        if states is None:
+            raise ValueError("A checker with a workspace needs the states.")
+        start = np.asarray(states, np.float64)[:, self._entries]
+        return _Box(start, np.minimum(self._box_low, start), np.maximum(self._box_high, start))
+
+    def _clamped(self, chunks: Chunks, box: _Box | None) -> tuple[Chunks, npt.NDArray[np.bool_]]:
+        """The nearest chunks that keep the rules, and for which of them there is one."""
         safe = np.clip(chunks, self._low, self._high)
-        if self._limits_changes:
-            for step in range(1, safe.shape[1]):
-                before = safe[:, step - 1]
-                safe[:, step] = np.clip(safe[:, step], before - self._change, before + self._change)
-        return safe
+        possible = np.full(chunks.shape[:1], True)
+        if not self._limits_changes and box is None:
+            return safe, possible
+        place = None if box is None else box.start.copy()
+        for step in range(safe.shape[1]):
+            low, high = np.broadcast_to(self._low, safe[:, 0].shape), np.broadcast_to(self._high, safe[:, 0].shape)
+            if step:
+                low = np.maximum(low, safe[:, step - 1] - self._change)
+                high = np.minimum(high, safe[:, step - 1] + self._change)
+            if box is not None and place is not None:
+                low, high = low.copy(), high.copy()
+                # A place inside the box never leaves it, and one outside comes no further out; so standing still keeps
+                # this rule always, and only a limit of change can stand against it.
+                low[:, self._boxed] = np.maximum(low[:, self._boxed], np.minimum(box.low - place, 0.0))
+                high[:, self._boxed] = np.minimum(high[:, self._boxed], np.maximum(box.high - place, 0.0))
+                possible &= (low <= high).all(axis=1)
+            safe[:, step] = np.clip(safe[:, step], low, high)
+            if place is not None:
+                place += safe[:, step, self._boxed]
+        return safe, possible
 
-    def _verdict(
+    def _violations(
         self,
         chunk: Chunks,
-        clamped: Chunks,
-        score: float,
-        outside: npt.NDArray[np.bool_],
-        by_step: npt.NDArray[np.bool_] | None,
-        by_velocity: npt.NDArray[np.bool_] | None,
-    ) -> SafetyVerdict:
-        rejected = self.mode == "reject"
+        sent: Chunks,
+        flags: dict[str, npt.NDArray[np.bool_]],
+        place: tuple[Chunks, Chunks, Chunks] | None,
+        refused: bool,
+    ) -> list[Violation]:
+        """Every broken rule of one chunk, in the order of its steps. ``place`` is the box's start, low and high."""
         violations: list[Violation] = []
-        for step, dimension in np.argwhere(outside):
-            value = float(chunk[step, dimension])
-            limit = float(self._low[dimension] if value < self._low[dimension] else self._high[dimension])
-            violations.append(self._violation(step, dimension, "position", value, limit, clamped, rejected))
-        for rule, flags, limits, factor in (
-            ("step", by_step, self._step, 1.0),
-            ("velocity", by_velocity, self._velocity, self._rate),
-        ):
-            if flags is None:
-                continue
-            for step, dimension in np.argwhere(flags):
-                change = float(chunk[step + 1, dimension] - chunk[step, dimension]) * factor
-                limit = float(limits[dimension])
-                violations.append(self._violation(step + 1, dimension, rule, change, limit, clamped, rejected))
+        for rule, flag in flags.items():
+            for step, dimension in np.argwhere(flag):
+                if rule == "workspace":
+                    assert place is not None
+                    column = int(np.flatnonzero(self._boxed == dimension)[0])
+                    start, low, high = (float(ends[column]) for ends in place)
+                    value = start + float(chunk[: step + 1, dimension].sum())
+                    after = start + float(sent[: step + 1, dimension].sum())
+                    limit = low if value < low else high
+                elif rule == "position":
+                    value, after = float(chunk[step, dimension]), float(sent[step, dimension])
+                    limit = float(self._low[dimension] if value < self._low[dimension] else self._high[dimension])
+                else:
+                    factor = self._rate if rule == "velocity" else 1.0
+                    value = float(chunk[step, dimension] - chunk[step - 1, dimension]) * factor
+                    after = float(sent[step, dimension] - sent[step - 1, dimension]) * factor
+                    limit = float((self._velocity if rule == "velocity" else self._step)[dimension])
+                violations.append(
+                    {
+                        "step": int(step),
+                        "dimension": self.names[dimension],
+                        "rule": rule,
+                        "value": value,
+                        "limit": limit,
+                        "sent": None if refused else after,
+                    }
+                )
         violations.sort(key=lambda v: (v["step"], self.names.index(v["dimension"])))
-        if rejected:
-            return SafetyVerdict("rejected", score, violations, [])
-        return SafetyVerdict("clamped" if self.mode == "clamp" else "pass", score, violations, clamped.tolist())
+        return violations
 
-    def _violation(
-        self, step: int, dimension: int, rule: str, value: float, limit: float, clamped: Chunks, rejected: bool
-    ) -> Violation:
-        return {
-            "step": int(step),
-            "dimension": self.names[dimension],
-            "rule": rule,
-            "value": value,
-            "limit": limit,
-            "sent": None if rejected else float(clamped[step, dimension]),
-        }
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Where a batch's robots are and may go in the entries that have a workspace, each ``[batch, entry]``."""
+
+    start: Chunks
+    low: Chunks
+    high: Chunks
+
+
+def _limits(given: Iterable[float | None], without: float) -> Chunks:
+    return np.array([without if limit is None else limit for limit in given], np.float64)

@@ -18,7 +18,18 @@ class DimensionSerializer(StrictFieldsMixin, serializers.ModelSerializer):
 
     class Meta:
         model = ActionDimension
-        fields = ["name", "unit", "kind", "low", "high", "max_step_change", "max_velocity"]
+        fields = [
+            "name",
+            "unit",
+            "kind",
+            "low",
+            "high",
+            "max_step_change",
+            "max_velocity",
+            "workspace_state",
+            "workspace_low",
+            "workspace_high",
+        ]
 
 
 class ActionSpaceSerializer(StrictFieldsMixin, serializers.ModelSerializer):

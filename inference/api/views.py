@@ -12,6 +12,7 @@ from accounts.choices import Permission
 from collections_app.models import Collection
 from core.problems import not_found
 from inference.api.filters import InferenceResultFilter, PolicyVersionFilter
+from inference.api.registry import RegistryActions
 from inference.api.serializers import (
     AnswerSerializer,
     InferenceResultSerializer,
@@ -63,7 +64,7 @@ class InferenceResultViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Infe
         return Response(self.get_serializer(recorded_result(request.user, identifier)).data)
 
 
-class PolicyVersionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[PolicyVersion]):
+class PolicyVersionViewSet(RegistryActions, mixins.ListModelMixin, viewsets.GenericViewSet[PolicyVersion]):
     """Policy versions of the collections that the caller may see."""
 
     serializer_class = PolicyVersionSerializer

@@ -164,9 +164,7 @@ class Batcher(Generic[Item, Result]):
         if self._arrivals is not None:
             with self._changed:
                 self._arrivals.cost.observe(len(batch), ended_at - started_at)
-                for _, source, _ in batch:
-                    if source is not None:
-                        self._arrivals.answered(source, ended_at)
+                self._arrivals.answered([source for _, source, _ in batch if source is not None], ended_at)
         for (_, _, future), result in zip(batch, results, strict=True):
             future.set_result(Batched(result, started_at, ended_at - started_at, len(batch)))
 

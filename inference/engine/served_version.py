@@ -204,7 +204,10 @@ class ServedVersion:
         known = self._checkers.get(snapshot.slug)
         if known is None or known[0] is not snapshot:
             checker = SafetyChecker(
-                snapshot.dimensions, control_rate_hz=snapshot.control_rate_hz, mode=snapshot.safety_mode
+                snapshot.dimensions,
+                control_rate_hz=snapshot.control_rate_hz,
+                mode=snapshot.safety_mode,
+                state_names=snapshot.state_names,
             )
             known = self._checkers[snapshot.slug] = (snapshot, checker)
         return known[1]
@@ -245,7 +248,8 @@ class ServedVersion:
                 groups.setdefault(id(prepared.checker), []).append(index)
         for indexes in groups.values():
             checker = batch[indexes[0]].checker
-            verdicts = checker.check(np.stack([chunks[i].actions for i in indexes]))
+            states = np.array([batch[i].item.submission.state for i in indexes]) if checker.has_workspace else None
+            verdicts = checker.check(np.stack([chunks[i].actions for i in indexes]), states)
             for i, verdict in zip(indexes, verdicts, strict=True):
                 outcomes[i] = Checked(chunks[i], verdict)
         return [outcome for outcome in outcomes if outcome is not None]

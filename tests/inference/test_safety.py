@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from inference.exceptions import PolicyOutputError
-from inference.safety import SafetyChecker
+from inference.safety import SafetyChecker, SafetyVerdict
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Limits:
     high: float | None = None
     max_step_change: float | None = None
     max_velocity: float | None = None
+    workspace_state: str = ""
+    workspace_low: float | None = None
+    workspace_high: float | None = None
 
 
 ARM = [
@@ -115,6 +118,50 @@ def test_a_value_that_is_not_finite_never_leaves_whatever_the_mode(mode: str, va
 def test_a_chunk_of_the_wrong_number_of_dimensions_is_refused() -> None:
     with pytest.raises(PolicyOutputError, match="3 dimensions"):
         checker("off").check(np.zeros((1, 4, 2)))
+
+
+HAND = [
+    Limits("dx", -0.1, 0.1, workspace_state="x", workspace_low=0.0, workspace_high=0.5),
+    Limits("gripper", 0.0, 1.0),
+]
+
+
+def at(x: float, *steps: list[float], mode: str = "clamp", dimensions: list[Limits] = HAND) -> SafetyVerdict:
+    made = SafetyChecker(dimensions, control_rate_hz=RATE, mode=mode, state_names=["q", "x"])
+    return made.check(chunk(*steps), np.array([[9.0, x]]))[0]
+
+
+def test_a_displacement_that_leaves_the_workspace_stops_at_its_end() -> None:
+    verdict = at(0.42, [0.05, 0.5], [0.05, 0.5], [0.05, 0.5])
+    assert verdict.verdict == "clamped"
+    assert [step[0] for step in verdict.actions] == pytest.approx([0.05, 0.03, 0.0])
+    first, second = verdict.violations
+    assert (first["step"], first["rule"], first["dimension"], first["limit"]) == (1, "workspace", "dx", 0.5)
+    assert (first["value"], first["sent"]) == (pytest.approx(0.52), pytest.approx(0.5))
+    assert second["value"] == pytest.approx(0.57)
+
+
+def test_a_robot_outside_its_workspace_may_come_back_and_go_no_further() -> None:
+    assert at(0.7, [-0.1, 0.5], [-0.1, 0.5]).verdict == "pass"
+    out = at(0.7, [0.05, 0.5])
+    assert (out.verdict, out.actions[0][0]) == ("clamped", 0.0)
+
+
+def test_what_cannot_be_braked_before_the_wall_is_not_sent() -> None:
+    slow = [Limits("dx", -0.1, 0.1, 0.01, None, "x", 0.0, 0.5), Limits("gripper", 0.0, 1.0)]
+    verdict = at(0.42, [0.05, 0.5], [0.05, 0.5], [0.05, 0.5], dimensions=slow)
+    assert (verdict.verdict, verdict.actions) == ("rejected", [])
+    assert {violation["sent"] for violation in verdict.violations} == {None}
+
+
+def test_the_workspace_is_reported_where_nothing_is_changed() -> None:
+    verdict = at(0.49, [0.05, 0.5], mode="report")
+    assert (verdict.verdict, verdict.violations[0]["rule"], verdict.actions) == ("pass", "workspace", [[0.05, 0.5]])
+
+
+def test_a_change_is_told_as_it_was_and_as_it_was_sent() -> None:
+    (verdict,) = checker("clamp").check(chunk([0.0, 0.0, 0.0], [0.0, 0.5, 0.0]))
+    assert verdict.violations[0]["sent"] == pytest.approx(2.0)
 
 
 limits = st.builds(

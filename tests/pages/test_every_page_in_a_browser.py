@@ -33,6 +33,7 @@ PAGES = {
     "episodes": "/collections/{slug}/episodes/",
     "runs": "/collections/{slug}/runs/",
     "exports": "/collections/{slug}/exports/",
+    "compare": "/collections/{slug}/compare/",
     "members": "/collections/{slug}/members/",
     "live": "/live/{slug}/",
     "robot": "/live/{slug}/#robot=arm-01",

@@ -43,6 +43,7 @@ MEMBER = frozenset({*ROLES, *KEYS, "superuser"})
 ANNOTATE = holding(Permission.FEEDBACK_WRITE)
 REVIEW = holding(Permission.FEEDBACK_REVIEW)
 MANAGE = holding(Permission.COLLECTION_MANAGE)
+SUPERUSER = frozenset({"superuser"})
 EXPORT = holding(Permission.EXPORT_WRITE)
 
 
@@ -109,6 +110,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "collections/<slug:slug>/exports/"): page("/collections/{slug}/exports/", EXPORT),
     ("GET", "collections/<slug:slug>/runs/"): page("/collections/{slug}/runs/", READ),
     ("POST", "collections/<slug:slug>/runs/"): page("/collections/{slug}/runs/", EXPORT, 302),
+    ("GET", "collections/<slug:slug>/compare/"): page("/collections/{slug}/compare/", READ),
     ("GET", "collections/<slug:slug>/members/"): page("/collections/{slug}/members/", READ),
     ("POST", "collections/<slug:slug>/members/"): page("/collections/{slug}/members/", MANAGE),
     ("POST", "collections/<slug:slug>/members/<int:pk>/remove/"): page(
@@ -154,6 +156,24 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "api/v1/^inference$"): api("inference", frozenset(), 404, 405),
     ("GET", "api/v1/^inference/(?P<request_id>[0-9a-fA-F-]{32,36})$"): api("inference/{result}", READ),
     ("GET", "api/v1/^models$"): api("models", READ, listing=True),
+    ("POST", "api/v1/^models$"): api(
+        "models", SUPERUSER, 201, refused=403, body={"name": "new", "version": "1", "backend": "simulated"}
+    ),
+    ("POST", "api/v1/^models/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)/deploy$"): api(
+        "models/{policy}/deploy",
+        MANAGE,
+        200,
+        body={"version": "{policy_version}", "collection": "{slug}", "role": "shadow"},
+    ),
+    ("POST", "api/v1/^models/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)/activate$"): api(
+        "models/{policy}/activate", MANAGE, 200, body={"version": "{policy_version}", "collection": "{slug}"}
+    ),
+    ("POST", "api/v1/^models/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)/withdraw$"): api(
+        "models/{policy}/withdraw", MANAGE, 204, body={"version": "{policy_version}", "collection": "{slug}"}
+    ),
+    ("POST", "api/v1/^models/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)/retire$"): api(
+        "models/{policy}/retire", SUPERUSER, 400, refused=403, body={}
+    ),
     ("GET", "api/v1/^models/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)$"): api("models/{policy}", READ),
     # feedback
     ("GET", "api/v1/feedback"): api("feedback", READ, listing=True),

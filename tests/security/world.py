@@ -65,6 +65,7 @@ class World:
             "run": self.run.pk,
             "export": self.export.pk,
             "policy": self.result.model_name,
+            "policy_version": self.result.model_version,
             "membership": self.viewer_membership,
             "new": uuid7(),
         }

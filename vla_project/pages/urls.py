@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from vla_project.pages import collection_views, views
+from vla_project.pages import collection_views, comparison_views, views
 
 urlpatterns = [
     path("jsi18n/", views.javascript_catalog, name="javascript-catalog"),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("collections/<slug:slug>/episodes/", collection_views.episodes, name="collection-episodes"),
     path("collections/<slug:slug>/exports/", collection_views.exports, name="collection-exports"),
     path("collections/<slug:slug>/runs/", collection_views.runs, name="collection-runs"),
+    path("collections/<slug:slug>/compare/", comparison_views.comparison, name="collection-compare"),
     path("collections/<slug:slug>/members/", collection_views.members, name="collection-members"),
     path("collections/<slug:slug>/members/<int:pk>/remove/", collection_views.remove_member, name="member-remove"),
     path("episodes/<uuid:pk>/", views.episode, name="episode"),

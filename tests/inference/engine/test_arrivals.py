@@ -12,8 +12,7 @@ def trained(robots: int, *, gap: float, base: float = 0.020, per_item: float = 0
     for turn in range(rounds):
         size = robots if turn % 2 else max(1, robots // 2)
         arrivals.cost.observe(size, base + per_item * size)
-        for robot in range(robots):
-            arrivals.answered(robot, now)
+        arrivals.answered(range(robots), now)
         for robot in range(robots):
             arrivals.arrived(robot, now + gap)
         now += 0.1
@@ -34,8 +33,7 @@ def test_a_robot_alone_waits_for_nobody() -> None:
 
 def test_robots_about_to_return_are_waited_for() -> None:
     arrivals = trained(8, gap=0.003)
-    for robot in range(8):
-        arrivals.answered(robot, 100.0)
+    arrivals.answered(range(8), 100.0)
     arrivals.arrived(0, 100.002)
     wait = arrivals.wait(1, room=31, now=100.002)
     assert 0.0 < wait < 0.006
@@ -43,30 +41,48 @@ def test_robots_about_to_return_are_waited_for() -> None:
 
 def test_robots_at_a_slow_pace_of_their_own_are_not_waited_for() -> None:
     arrivals = trained(8, gap=0.080)
-    for robot in range(8):
-        arrivals.answered(robot, 100.0)
+    arrivals.answered(range(8), 100.0)
     arrivals.arrived(0, 100.075)
     assert arrivals.wait(1, room=31, now=100.075) == 0.0
+
+
+def test_groups_that_take_turns_are_left_alone_where_all_at_once_would_leave_the_model_idle() -> None:
+    """32 that need 20 ms to come back: two groups of 16 take turns in 72 ms, one of 32 in 52 + 20 ms and a little."""
+    arrivals = trained(32, gap=0.0195)
+    for _ in range(40):  # half of them come back as late as all of them
+        arrivals._return.observe(16, 0.021)
+        arrivals._return.observe(32, 0.022)
+    arrivals.answered(range(16), 100.0)
+    assert arrivals.wait(16, room=48, now=100.0) == 0.0
+    assert arrivals.wait(9, room=48, now=100.0) > 0.0
+
+
+def test_a_robot_that_is_late_is_waited_for_longer_the_next_time() -> None:
+    arrivals = trained(2, gap=0.003)
+    for turn in range(20):
+        arrivals.answered([1], 100.0 + turn)
+        arrivals.wait(1, room=31, now=100.009 + turn)  # after it was due
+        arrivals.arrived(1, 100.010 + turn)
+    arrivals.answered([1], 130.0)
+    assert arrivals.wait(1, room=31, now=130.004) > 0.004
 
 
 def test_a_robot_that_does_not_come_as_expected_is_soon_no_longer_waited_for() -> None:
     arrivals = trained(2, gap=0.003)
     for turn in range(3):
-        arrivals.answered(1, 100.0 + turn)
+        arrivals.answered([1], 100.0 + turn)
         assert arrivals.wait(1, room=31, now=100.5 + turn) == 0.0
-    arrivals.answered(1, 110.0)
+    arrivals.answered([1], 110.0)
     assert arrivals.wait(1, room=31, now=110.001) == 0.0
 
 
 def test_a_full_batch_waits_for_nobody() -> None:
     arrivals = trained(8, gap=0.003)
-    for robot in range(8):
-        arrivals.answered(robot, 100.0)
+    arrivals.answered(range(8), 100.0)
     assert arrivals.wait(4, room=0, now=100.0) == 0.0
 
 
 def test_no_wait_pays_when_each_item_costs_as_much_as_a_batch() -> None:
     arrivals = trained(8, gap=0.010, base=0.0, per_item=0.005)
-    for robot in range(8):
-        arrivals.answered(robot, 100.0)
+    arrivals.answered(range(8), 100.0)
     assert arrivals.wait(4, room=31, now=100.0) == 0.0
