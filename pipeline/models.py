@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Cast
 from django.utils.translation import gettext_lazy as _
-from pgvector.django import HnswIndex, VectorField
+from pgvector.django import HalfVectorField, HnswIndex, VectorField
 
 from collections_app.models import Collection, Episode, Robot
 from core.identifiers import uuid7
@@ -295,11 +296,12 @@ class Embedding(models.Model):
         ]
         indexes = [
             HnswIndex(
+                OpClass(
+                    Cast("embedding", HalfVectorField(dimensions=EMBEDDING_DIMENSIONS)), name="halfvec_cosine_ops"
+                ),
                 name="embedding_cosine",
-                fields=["embedding"],
                 m=16,
                 ef_construction=64,
-                opclasses=["vector_cosine_ops"],
             ),
             models.Index(fields=["collection", "-created_at"], name="embedding_newest"),
             models.Index(fields=["text_sha256"], name="embedding_text"),

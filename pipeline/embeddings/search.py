@@ -14,13 +14,14 @@ import structlog
 from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
-from pgvector.django import CosineDistance
+from django.db.models.functions import Cast
+from pgvector.django import CosineDistance, HalfVectorField
 
 from accounts.principals import Principal
 from core.problems import not_found
 from inference.models import InferenceResult
 from pipeline.embeddings.encoders import MODEL_NAME, EncoderUnavailableError, model_revision, query_encoder
-from pipeline.models import Embedding
+from pipeline.models import EMBEDDING_DIMENSIONS, Embedding
 
 logger = structlog.get_logger(__name__)
 
@@ -119,8 +120,14 @@ def fuse(rankings: Iterable[list[uuid.UUID]]) -> dict[uuid.UUID, float]:
 
 
 def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[uuid.UUID]:
-    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [384]``, that are near at all."""
-    ranked = rows.annotate(distance=CosineDistance("embedding", vector)).order_by("distance")
+    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [384]``, that are near at all.
+
+    The index holds half-precision vectors and chooses the candidates; their full-precision distances order them.
+    """
+    ranked = rows.annotate(
+        indexed=CosineDistance(Cast("embedding", HalfVectorField(dimensions=EMBEDDING_DIMENSIONS)), vector),
+        distance=CosineDistance("embedding", vector),
+    ).order_by("indexed")
     with transaction.atomic(), connection.cursor() as cursor:
         # The scan goes on until enough rows pass the filters (pgvector 0.8, "iterative index scans").
         cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
