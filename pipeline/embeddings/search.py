@@ -13,12 +13,13 @@ import numpy.typing as npt
 import structlog
 from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Cast
 from pgvector.django import CosineDistance, HalfVectorField
 
 from accounts.principals import Principal
 from core.problems import not_found
+from feedback.models import Feedback
 from inference.models import InferenceResult
 from pipeline.embeddings.encoders import MODEL_NAME, EncoderUnavailableError, model_revision, query_encoder
 from pipeline.models import EMBEDDING_DIMENSIONS, Embedding
@@ -39,7 +40,11 @@ MEANING, WORDS = "meaning", "words"
 
 @dataclass(frozen=True, slots=True)
 class SearchFilters:
-    """What hits must be; None is anything. ``model`` is ``name`` or ``name@version``."""
+    """What hits must be; None is anything. ``model`` is ``name`` or ``name@version``.
+
+    ``label`` is a type of feedback that somebody gave about the moment; ``anomaly`` is whether a run found its episode
+    out of the ordinary.
+    """
 
     collection: str | None = None
     robot: str | None = None
@@ -47,6 +52,8 @@ class SearchFilters:
     verdict: str | None = None
     outcome: str | None = None
     tag: str | None = None
+    label: str | None = None
+    anomaly: bool | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -63,7 +70,14 @@ class SearchFilters:
             "occurred_at__gte": self.created_after,
             "occurred_at__lt": self.created_before,
         }
-        return rows.filter(**{lookup: value for lookup, value in lookups.items() if value is not None})
+        rows = rows.filter(**{lookup: value for lookup, value in lookups.items() if value is not None})
+        if self.label is not None:
+            given = Feedback.objects.usable().filter(feedback_type=self.label)
+            rows = rows.filter(Exists(given.filter(inference_result=OuterRef("inference_result"))))
+        if self.anomaly is not None:
+            odd = {"metadata__contains": {"anomalous": True}}
+            rows = rows.filter(**odd) if self.anomaly else rows.exclude(**odd)
+        return rows
 
 
 FILTER_NAMES = tuple(field.name for field in fields(SearchFilters))
