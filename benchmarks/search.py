@@ -112,9 +112,8 @@ def _measure(count: int, queries: int) -> dict[str, Any]:
     random = np.random.default_rng(2)
     asked = _near(base[random.integers(0, len(base), queries)], random)
     rows = [_row(name, collection.pk if name != "all" else None, asked) for name, collection in collections.items()]
-    say(
-        f"\n{count} vectors; index {size / 1e6:.0f} MB, built in {build:.0f} s; encoded {encoding:.0f} texts/s, {a_core:.0f} a core"
-    )
+    say(f"\n{count} vectors; index {size / 1e6:.0f} MB, built in {build:.0f} s")
+    say(f"encoded {encoding:.0f} texts/s, {a_core:.0f} a second of one core")
     say(f"{'filter':>6} {'recall@10':>10} {'p50 ms':>8} {'p95 ms':>8}")
     for row in rows:
         say(f"{row['filter']:>6} {row['recall']:>10.3f} {row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f}")

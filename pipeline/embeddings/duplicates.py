@@ -50,11 +50,12 @@ def near_duplicates(
         return []
     vectors = np.stack([np.asarray(first[digest][2], dtype=np.float32) for digest in order])
     near = vectors @ vectors.T >= 1.0 - distance
-    groups, taken = [], np.zeros(len(order), dtype=bool)
+    groups: list[list[Said]] = []
+    taken = np.zeros(len(order), dtype=bool)
     for index in range(len(order)):
-        members = np.flatnonzero(near[index] & ~taken) if not taken[index] else []
-        if len(members) == 0:
+        if taken[index]:
             continue
+        members = np.flatnonzero(near[index] & ~taken)
         taken[members] = True
         group = [Said(first[order[i]][0], times[order[i]], uuid.UUID(first[order[i]][1])) for i in members]
         if sum(said.times for said in group) > 1:

@@ -43,7 +43,9 @@ class SearchForm(forms.Form):
 
     def filters(self) -> SearchFilters:
         """Raises ``KeyError`` before the form is valid."""
-        given = {name: self.cleaned_data[name] or None for name in FILTER_NAMES if name in self.cleaned_data}
+        given: dict[str, Any] = {
+            name: self.cleaned_data[name] or None for name in FILTER_NAMES if name in self.cleaned_data
+        }
         given["anomaly"] = {"true": True, "false": False}.get(self.cleaned_data["anomaly"])
         for name in ("created_after", "created_before"):
             if given[name] is not None:
