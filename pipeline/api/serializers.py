@@ -105,7 +105,9 @@ class SearchRequestSerializer(serializers.Serializer):
     verdict = serializers.CharField(required=False, max_length=8)
     outcome = serializers.CharField(required=False, max_length=8)
     tag = serializers.CharField(required=False, max_length=64)
-    label = serializers.ChoiceField(required=False, choices=FeedbackType.choices)
+    label = serializers.ChoiceField(  # type: ignore[assignment]  # the base's attribute of this name is not used
+        required=False, choices=FeedbackType.choices
+    )
     anomaly = serializers.BooleanField(required=False, allow_null=True, default=None)
     created_after = serializers.DateTimeField(required=False)
     created_before = serializers.DateTimeField(required=False)

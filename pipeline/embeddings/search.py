@@ -31,7 +31,7 @@ RRF_CONSTANT = 60
 # How many of each ranking are fused.
 CANDIDATES = 100
 # pgvector's search breadth, above CANDIDATES. At 120, recall@10 of 250,000 vectors was 0.948, in 4 ms a query.
-EF_SEARCH = 320
+EF_SEARCH = 600
 # Beyond this cosine distance two short texts have nothing to do with one another.
 MAX_DISTANCE = 0.7
 
