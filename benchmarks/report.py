@@ -117,7 +117,8 @@ def _pipeline(figures: dict[str, Any]) -> list[str]:
 def _search(figures: dict[str, Any]) -> list[str]:
     about = (
         f"{figures['vectors']:,} vectors; the index takes {figures['index_bytes'] / 1e6:.0f} MB and "
-        f"{figures['build_seconds']:.0f} s to build; {figures['texts_per_second']:.0f} texts a second are embedded."
+        f"{figures['build_seconds']:.0f} s to build; {figures['texts_per_second']:.0f} texts a second are embedded, "
+        f"{figures['texts_per_core_second']:.0f} a second of one core."
     )
     return [
         about,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Cast
 from django.utils.translation import gettext_lazy as _
-from pgvector.django import HnswIndex, VectorField
+from pgvector.django import HalfVectorField, HnswIndex, VectorField
 
 from collections_app.models import Collection, Episode, Robot
 from collections_app.querysets import CollectionScopedQuerySet
@@ -18,6 +19,7 @@ from inference.choices import Verdict
 from inference.models import InferenceResult, PolicyVersion
 from pipeline.choices import EmbeddingSource, ExportFormat, JobState, ObjectKind, RetentionAction, Stage
 from pipeline.querysets import (
+    CollectionMapQuerySet,
     EmbeddingQuerySet,
     JobQuerySet,
     QuarantinedRecordQuerySet,
@@ -303,11 +305,10 @@ class Embedding(models.Model):
         ]
         indexes = [
             HnswIndex(
+                OpClass(Cast("embedding", HalfVectorField(dimensions=EMBEDDING_DIMENSIONS)), name="halfvec_cosine_ops"),
                 name="embedding_cosine",
-                fields=["embedding"],
                 m=16,
                 ef_construction=64,
-                opclasses=["vector_cosine_ops"],
             ),
             models.Index(fields=["collection", "-created_at"], name="embedding_newest"),
             models.Index(fields=["text_sha256"], name="embedding_text"),
@@ -317,3 +318,40 @@ class Embedding(models.Model):
 
     def __str__(self) -> str:
         return self.text[:80]
+
+
+class SavedSearch(models.Model):
+    """A search that a person keeps; it is asked anew, with what the person may read by then."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_searches")
+    name = models.CharField(max_length=100)
+    query = models.JSONField(help_text=_("The search page's own parameters."))
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "saved_searches"
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(name="saved_search_name_once", fields=["owner", "name"])]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CollectionMap(models.Model):
+    """A collection's distinct texts on a plane, near where they mean alike; drawn by a worker."""
+
+    collection = models.OneToOneField(Collection, primary_key=True, on_delete=models.CASCADE, related_name="map")
+    points = models.JSONField(default=list, help_text=_("x and y in -1..1, text, how often, and a request id."))
+    explained = models.FloatField(help_text=_("The share of the variance that the plane shows, 0..1."))
+    embeddings = models.PositiveBigIntegerField(help_text=_("How many rows it was drawn from."))
+    drawn_at = models.DateTimeField(auto_now=True)
+
+    objects = CollectionMapQuerySet.as_manager()
+
+    class Meta:
+        db_table = "collection_maps"
+        ordering = ["collection"]
+
+    def __str__(self) -> str:
+        return f"Map of {self.collection_id}"

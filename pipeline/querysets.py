@@ -42,3 +42,7 @@ class StoredObjectQuerySet(CollectionScopedQuerySet):
 class EmbeddingQuerySet(CollectionScopedQuerySet):
     def of_model(self, name: str, revision: str) -> Self:
         return self.filter(model_name=name, model_revision=revision)
+
+
+class CollectionMapQuerySet(CollectionScopedQuerySet):
+    pass

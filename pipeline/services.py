@@ -17,7 +17,7 @@ from core.problems import Problem, invalid
 from pipeline import tasks
 from pipeline.choices import ExportFormat, JobState
 from pipeline.exports.query import ExportQuery
-from pipeline.models import Export, PipelineRun, RetentionRule, StoredObject
+from pipeline.models import Export, PipelineRun, RetentionRule, SavedSearch, StoredObject
 
 OPTIONS = frozenset({"embed", "check_images"})
 
@@ -171,3 +171,20 @@ def _create_run(
 def _first_record(collection: Collection) -> datetime | None:
     first: datetime | None = collection.results.aggregate(first=Min("created_at"))["first"]
     return first
+
+
+@transaction.atomic
+def save_search(*, owner: User, name: str, query: Mapping[str, str]) -> SavedSearch:
+    """Keep a search under ``name``; the owner's search of the same name is replaced. Raises ``Problem`` 400."""
+    if not query.get("q") and not query.get("similar_to"):
+        raise invalid("/query", "There is nothing to search for.")
+    saved, _created = SavedSearch.objects.update_or_create(owner=owner, name=name, defaults={"query": dict(query)})
+    audit.record("search.saved", saved, changes={"query": [None, saved.query]})
+    return saved
+
+
+@transaction.atomic
+def delete_saved_search(*, saved: SavedSearch) -> None:
+    """Forget a saved search."""
+    audit.record("search.deleted", saved, changes={"name": [saved.name, None]})
+    saved.delete()

@@ -36,6 +36,17 @@ def embed_backlog() -> None:
 
 
 @shared_task
+def draw_maps() -> None:
+    """Draw anew the maps of collections whose embeddings changed."""
+    from pipeline.embeddings import map as maps
+    from pipeline.locks import held_by_one
+
+    with held_by_one("draw-maps") as mine:
+        if mine:
+            maps.draw_changed()
+
+
+@shared_task
 def embed_results(result_ids: list[str]) -> None:
     from pipeline.embeddings import indexing
 

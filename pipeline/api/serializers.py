@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from feedback.choices import FeedbackType
 from inference.selectors import image_urls
 from pipeline.choices import ExportFormat
 from pipeline.embeddings.search import Hit
@@ -104,9 +105,28 @@ class SearchRequestSerializer(serializers.Serializer):
     verdict = serializers.CharField(required=False, max_length=8)
     outcome = serializers.CharField(required=False, max_length=8)
     tag = serializers.CharField(required=False, max_length=64)
+    label = serializers.ChoiceField(  # type: ignore[assignment]  # the base's attribute of this name is not used
+        required=False, choices=FeedbackType.choices
+    )
+    anomaly = serializers.BooleanField(required=False, allow_null=True, default=None)
     created_after = serializers.DateTimeField(required=False)
     created_before = serializers.DateTimeField(required=False)
     limit = serializers.IntegerField(required=False, min_value=1, max_value=100, default=20)
+
+
+class SuggestionsRequestSerializer(serializers.Serializer):
+    q = serializers.CharField(max_length=100)
+    collection = serializers.SlugField(required=False)
+
+
+class MapPointSerializer(serializers.Serializer):
+    """One text on the map: where it lies, -1..1, how often it was said, and the request that said it first."""
+
+    x = serializers.FloatField()
+    y = serializers.FloatField()
+    text = serializers.CharField()
+    times = serializers.IntegerField()
+    request_id = serializers.UUIDField()
 
 
 class HitSerializer(serializers.Serializer):

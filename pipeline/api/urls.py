@@ -13,4 +13,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("runs/<uuid:run_id>/cancel", views.RunCancelView.as_view(), name="api-run-cancel"),
     path("exports/<uuid:export_id>", views.ExportView.as_view(), name="api-export"),
     path("search", views.SearchView.as_view(), name="api-search"),
+    path("search/suggestions", views.SuggestionsView.as_view(), name="api-search-suggestions"),
+    path("collections/<slug:slug>/map", views.CollectionMapView.as_view(), name="api-collection-map"),
 ]

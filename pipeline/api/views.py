@@ -19,12 +19,16 @@ from pipeline.api.serializers import (
     ExportRequestSerializer,
     ExportSerializer,
     HitSerializer,
+    MapPointSerializer,
     QuarantinedRecordSerializer,
     RunRequestSerializer,
     RunSerializer,
     SearchRequestSerializer,
+    SuggestionsRequestSerializer,
 )
+from pipeline.embeddings.map import map_of
 from pipeline.embeddings.search import FILTER_NAMES, SearchFilters, search
+from pipeline.embeddings.suggestions import suggestions
 from pipeline.models import PipelineRun
 
 
@@ -145,6 +149,46 @@ class SearchView(APIView):
             limit=asked["limit"],
         )
         return Response({"results": HitSerializer(hits, many=True).data})
+
+
+class SuggestionsView(APIView):
+    """What was said, beginning like what is typed (``q``); the most frequent first."""
+
+    @extend_schema(
+        operation_id="search_suggestions",
+        parameters=[SuggestionsRequestSerializer],
+        responses=inline_serializer("Suggestions", {"results": serializers.ListField(child=serializers.CharField())}),
+    )
+    def get(self, request: Request) -> Response:
+        given = SuggestionsRequestSerializer(data=request.query_params.dict())
+        given.is_valid(raise_exception=True)
+        asked: dict[str, Any] = given.validated_data
+        if "collection" in asked:
+            permitted_collection(request.user, asked["collection"], Permission.DATA_READ)
+        found = suggestions(principal=request.user, typed=asked["q"], collection=asked.get("collection"))
+        return Response({"results": found})
+
+
+class CollectionMapView(APIView):
+    """The collection's distinct texts on a plane; empty until a worker has drawn it."""
+
+    @extend_schema(
+        operation_id="collections_map",
+        responses=inline_serializer(
+            "CollectionMap",
+            {
+                "explained": serializers.FloatField(),
+                "drawn_at": serializers.DateTimeField(allow_null=True),
+                "points": MapPointSerializer(many=True),
+            },
+        ),
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        collection = permitted_collection(request.user, slug, Permission.DATA_READ)
+        drawn = map_of(request.user, collection)
+        if drawn is None:
+            return Response({"explained": 0.0, "drawn_at": None, "points": []})
+        return Response({"explained": drawn.explained, "drawn_at": drawn.drawn_at, "points": drawn.points})
 
 
 def _page(view: APIView, request: Request, rows: Any, serializer: type[serializers.BaseSerializer]) -> Response:

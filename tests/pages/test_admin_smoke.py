@@ -49,6 +49,8 @@ ELSEWHERE = {
     "inference.inferencerequest": "the ledger behind the results, which show the same request ids",
     "feedback.draft": "nobody's but the annotator's",
     "feedback.taskskip": "shown on the task",
+    "pipeline.collectionmap": "a tab of the collection's page",
+    "pipeline.savedsearch": "its owner's, on the search page",
     "pipeline.stagerun": "inline of the run",
     "pipeline.runshard": "inline of the run",
 }

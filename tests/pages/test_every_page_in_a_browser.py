@@ -38,6 +38,8 @@ PAGES = {
     "live": "/live/{slug}/",
     "robot": "/live/{slug}/#robot=arm-01",
     "episode": "/episodes/{episode}/",
+    "map": "/collections/{slug}/map/",
+    "search": "/search/?q=cube",
     "feedback": "/feedback/",
     "admin": "/admin/",
     "admin list": "/admin/inference/inferenceresult/",

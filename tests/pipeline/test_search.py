@@ -13,9 +13,13 @@ import pytest
 from accounts.choices import Role
 from core.problems import Problem
 from pipeline.embeddings import backlog, encoders, file, indexing
+from pipeline.embeddings import map as maps
 from pipeline.embeddings import search as search_module
+from pipeline.embeddings.duplicates import near_duplicates
 from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, search
-from pipeline.models import Embedding
+from pipeline.embeddings.suggestions import suggestions
+from pipeline.models import CollectionMap, Embedding
+from pipeline.runs import follow_up
 from tests.factories import CollectionFactory, FeedbackFactory, InferenceResultFactory, MembershipFactory, UserFactory
 from tests.pipeline.factories import make_episode
 
@@ -154,6 +158,8 @@ class TestSearch:
             {"outcome": "failure"},
             {"tag": "spill"},
             {"verdict": "clamped"},
+            {"label": "failure"},
+            {"anomaly": True},
         ],
     )
     def test_filters_hold_in_both_rankings(self, kitchen, viewer, encoder, filters):
@@ -168,7 +174,9 @@ class TestSearch:
         )
         wanted[0].tags = ["spill"]
         wanted[0].save()
+        FeedbackFactory(inference_result=wanted[1][0], feedback_type="failure")
         index(wanted, make_episode(kitchen), make_episode(kitchen))
+        follow_up._mark([str(wanted[1][2].pk)])
 
         hits = search(principal=viewer, text="red cube", filters=SearchFilters(**filters))
 
@@ -189,6 +197,78 @@ class TestSearch:
         Embedding.objects.update(model_revision="older")
 
         assert search(principal=viewer, text="red cube") == []
+
+
+@pytest.mark.django_db
+class TestBrowsing:
+    """The map, duplicates and suggestions: what they show, and to whom."""
+
+    TEXTS = ("pick up the red cube", "pick up the red cup", "open the drawer", "close the microwave door")
+
+    @pytest.fixture(autouse=True)
+    def spoken(self, kitchen, encoder):
+        index(*(make_episode(kitchen, instruction=text) for text in (*self.TEXTS, self.TEXTS[0])))
+
+    @pytest.fixture
+    def stranger(self):
+        return MembershipFactory(collection=CollectionFactory(), role=Role.MANAGER).user
+
+    def test_the_map_has_each_text_once_and_near_what_means_alike(self, kitchen, viewer):
+        assert maps.draw_changed() == 1
+        assert maps.draw_changed() == 0
+
+        drawn = maps.map_of(viewer, kitchen)
+        points = {point["text"]: point for point in drawn.points}
+        assert set(points) == set(self.TEXTS)
+        assert points["pick up the red cube"]["times"] == 2
+        place = {text: np.array([point["x"], point["y"]]) for text, point in points.items()}
+        cube, cup, door = (place[self.TEXTS[number]] for number in (0, 1, 3))
+        assert np.linalg.norm(cube - cup) < np.linalg.norm(cube - door)
+        assert 0 < drawn.explained <= 1
+
+    def test_the_map_is_drawn_anew_when_the_collection_changed(self, kitchen):
+        maps.draw_changed()
+        index(make_episode(kitchen, instruction="wipe the table"))
+
+        assert maps.draw_changed() == 1
+        assert len(CollectionMap.objects.get(collection=kitchen).points) == 5
+
+    def test_suggestions_begin_like_what_is_typed(self, viewer):
+        assert suggestions(principal=viewer, typed="pick red c") == list(self.TEXTS[:2])
+        assert suggestions(principal=viewer, typed="p") == []
+        assert suggestions(principal=viewer, typed="' | !") == []
+
+    def test_near_duplicates_are_one_group(self, kitchen, viewer):
+        (group,) = near_duplicates(principal=viewer, collection=kitchen, distance=0.4)
+
+        assert [(said.text, said.times) for said in group] == [(self.TEXTS[0], 2), (self.TEXTS[1], 1)]
+
+    def test_a_stranger_meets_nothing_of_it(self, kitchen, stranger):
+        maps.draw_changed()
+
+        assert maps.map_of(stranger, kitchen) is None
+        assert suggestions(principal=stranger, typed="pick up") == []
+        assert near_duplicates(principal=stranger, collection=kitchen) == []
+
+    def test_the_page_says_what_matched_and_keeps_a_search(self, client, viewer, stranger):
+        client.force_login(viewer)
+        page = client.get("/search/", {"q": "red cube", "verdict": "pass"})
+        assert "pick up the red cube" in page.content.decode()
+        assert "by words" in page.content.decode()
+
+        client.post("/search/saved/", {"q": "red cube", "verdict": "pass", "name": "Cubes"})
+        (saved,) = viewer.saved_searches.all()
+        assert saved.query == {"q": "red cube", "verdict": "pass"}
+        assert "?q=red+cube&amp;verdict=pass" in client.get("/search/").content.decode()
+
+        client.force_login(stranger)
+        assert "Cubes" not in client.get("/search/").content.decode()
+        assert client.post(f"/search/saved/{saved.pk}/delete/").status_code == 404
+        assert "pick up the red cube" not in client.get("/search/", {"q": "red cube"}).content.decode()
+
+        client.force_login(viewer)
+        client.post(f"/search/saved/{saved.pk}/delete/")
+        assert not viewer.saved_searches.exists()
 
 
 def test_fusion_prefers_what_both_rankings_have():

@@ -116,6 +116,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "collections/<slug:slug>/members/<int:pk>/remove/"): page(
         "/collections/{slug}/members/{membership}/remove/", MANAGE, 302
     ),
+    ("GET", "collections/<slug:slug>/map/"): page("/collections/{slug}/map/", READ),
+    ("GET", "search/"): page("/search/?q=cube", READ, listing=True),
+    ("POST", "search/saved/"): page("/search/saved/", SESSIONS, 302),
+    ("POST", "search/saved/<uuid:pk>/delete/"): page("/search/saved/{new}/delete/", frozenset(), refused=404),
     ("GET", "episodes/<uuid:pk>/"): page("/episodes/{episode}/", READ),
     ("POST", "episodes/<uuid:pk>/"): page("/episodes/{episode}/", ANNOTATE, 302),
     ("GET", "results/<uuid:request_id>/"): page("/results/{result}/", READ, 302),
@@ -195,6 +199,8 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
     ("GET", "api/v1/exports/<uuid:export_id>"): api("exports/{export}", READ),
     ("GET", "api/v1/search"): api("search", READ, 200, body={"q": "cube", "collection": "{slug}"}),
+    ("GET", "api/v1/search/suggestions"): api("search/suggestions", READ, body={"q": "cube", "collection": "{slug}"}),
+    ("GET", "api/v1/collections/<slug:slug>/map"): api("collections/{slug}/map", READ),
 }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, time
 from typing import Any
 
 from django import forms
@@ -8,8 +9,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.choices import Role
 from accounts.models import User
 from collections_app.choices import Outcome
+from feedback.choices import FeedbackType
 from inference.choices import Verdict
 from pipeline.choices import ExportFormat
+from pipeline.embeddings.search import FILTER_NAMES, SearchFilters
 
 
 class ResultFilterForm(forms.Form):
@@ -19,6 +22,43 @@ class ResultFilterForm(forms.Form):
     verdict = forms.ChoiceField(required=False, label=_("Safety"), choices=[("", _("Any")), *Verdict.choices])
     robot = forms.CharField(required=False, max_length=64, label=_("Robot"))
     model = forms.CharField(required=False, max_length=100, label=_("Policy"))
+
+
+class SearchForm(forms.Form):
+    """What the search page asks for; every field stands in its link."""
+
+    q = forms.CharField(required=False, max_length=400, label=_("Search"))
+    similar_to = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    collection = forms.SlugField(required=False, label=_("Collection"))
+    robot = forms.CharField(required=False, max_length=64, label=_("Robot"))
+    model = forms.CharField(required=False, max_length=97, label=_("Policy"))
+    verdict = forms.ChoiceField(required=False, label=_("Safety"), choices=[("", _("Any")), *Verdict.choices])
+    outcome = forms.ChoiceField(required=False, label=_("Outcome"), choices=[("", _("Any")), *Outcome.choices])
+    label = forms.ChoiceField(required=False, label=_("Feedback"), choices=[("", _("Any")), *FeedbackType.choices])
+    anomaly = forms.ChoiceField(
+        required=False, label=_("Anomaly"), choices=[("", _("Any")), ("true", _("Yes")), ("false", _("No"))]
+    )
+    created_after = forms.DateField(required=False, label=_("From"), widget=forms.DateInput(attrs={"type": "date"}))
+    created_before = forms.DateField(required=False, label=_("Before"), widget=forms.DateInput(attrs={"type": "date"}))
+
+    def filters(self) -> SearchFilters:
+        """Raises ``KeyError`` before the form is valid."""
+        given: dict[str, Any] = {
+            name: self.cleaned_data[name] or None for name in FILTER_NAMES if name in self.cleaned_data
+        }
+        given["anomaly"] = {"true": True, "false": False}.get(self.cleaned_data["anomaly"])
+        for name in ("created_after", "created_before"):
+            if given[name] is not None:
+                given[name] = datetime.combine(given[name], time.min, UTC)
+        return SearchFilters(**given)
+
+    def link(self) -> dict[str, str]:
+        """What of the query stands in a link: the fields that say something."""
+        return {name: str(value) for name, value in self.cleaned_data.items() if value}
+
+
+class SaveSearchForm(forms.Form):
+    name = forms.CharField(max_length=100, label=_("Name"))
 
 
 class EpisodeFilterForm(forms.Form):
