@@ -43,7 +43,8 @@ INSERT INTO episodes (id, collection_id, robot_id, external_id, instruction, out
     created_at)
 SELECT gen_random_uuid(), robots.collection_id, robots.id, 'episode-' || n, 'pick up the red cube',
     CASE WHEN n %% 3 = 0 THEN 'failure' ELSE 'success' END, '{}', 250,
-    now() - interval '30 days' * (1 - n / %(episodes)s::float), now() - interval '30 days' * (1 - n / %(episodes)s::float)
+    now() - interval '30 days' * (1 - n / %(episodes)s::float),
+    now() - interval '30 days' * (1 - n / %(episodes)s::float)
 FROM generate_series(1, %(episodes)s) AS n JOIN bench_robots AS robots ON robots.number = n %% %(robots)s
 """
 TASKS = """
@@ -151,7 +152,8 @@ def populate(results: int) -> dict[str, Any]:
         cursor.execute("CREATE TEMPORARY TABLE bench_robots AS SELECT *, substr(name, 7)::int AS number FROM robots")
         cursor.execute(EPISODES, values)
         cursor.execute(
-            "CREATE TEMPORARY TABLE bench_episodes AS SELECT id, (row_number() OVER ())::int - 1 AS number FROM episodes"
+            "CREATE TEMPORARY TABLE bench_episodes AS"
+            " SELECT id, (row_number() OVER ())::int - 1 AS number FROM episodes"
         )
         cursor.execute("ANALYZE bench_robots; ANALYZE bench_episodes")
         # Indexes are built once at the end, which takes a third of the time of keeping them row by row.
@@ -172,7 +174,9 @@ def populate(results: int) -> dict[str, Any]:
         for table in ("inference_results", "episodes", "feedback_tasks", "feedback", "stored_objects", "audit_logs"):
             cursor.execute(f"VACUUM ANALYZE {table}")
         say(f"all after {time.perf_counter() - started:.0f} s")
-        cursor.execute("SELECT id, request_id, to_char(now() - interval '1 day', 'YYYY-MM-DD') FROM inference_results LIMIT 1")
+        cursor.execute(
+            "SELECT id, request_id, to_char(now() - interval '1 day', 'YYYY-MM-DD') FROM inference_results LIMIT 1"
+        )
         result, request, yesterday = cursor.fetchone()
     told = {"result": result, "request": request, "yesterday": yesterday, "collection": collections[1].pk}
     return {"addresses": told, "superuser": superuser, "member": member}

@@ -134,8 +134,8 @@ def _feedback_queue(figures: dict[str, Any]) -> list[str]:
 
 def _admin_lists(figures: dict[str, Any]) -> list[str]:
     return [
-        f"{figures['results']:,} inference results, a tenth of it in each other large table. *First* is the first request "
-        "for the page, before PostgreSQL and the caches have seen what it needs.",
+        f"{figures['results']:,} inference results, a tenth of it in each other large table. *First* is the first "
+        "request for the page, before PostgreSQL and the caches have seen what it needs.",
         "",
         *_table(
             ("visitor", "page", "first ms", "p50 ms"),
