@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from accounts import audit, services, tokens
 from accounts.choices import RevocationReason
 from accounts.models import AuditLog, RateLimitTier, TokenFamily, User
-from core.admin import ReadOnlyAdmin
+from core.admin import LocalTimes, ReadOnlyAdmin
 
 # Rights come from roles in collections, not from groups of Django's permissions.
 admin.site.unregister(Group)
@@ -35,7 +35,7 @@ class ServicePasswordForm(AdminPasswordChangeForm):
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin):
+class PersonAdmin(LocalTimes, UserAdmin):
     """People. Only superusers give or take power."""
 
     change_password_form = ServicePasswordForm

@@ -20,13 +20,14 @@ from accounts.services import ApiKeyChanges, create_api_key, revoke_api_key, rot
 from collections_app import selectors, services
 from collections_app.forms import ApiKeyForm
 from collections_app.models import Collection
+from core.admin import LocalTimes
 
 # Enough to change over every robot of a laboratory.
 OVERLAP = timedelta(days=7)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
+class ApiKeyAdmin(LocalTimes):
     form = ApiKeyForm
     list_display = ("name", "public_id", "scope_names", "tier", "state", "last_used_at", "expires_at", "created_at")
     list_filter = ("tier", ("revoked_at", admin.EmptyFieldListFilter))

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from core.admin import ReadOnlyAdmin
+from core.admin import ModelAdmin, ReadOnlyAdmin
 from core.problems import Problem
 from pipeline import services
 from pipeline.embeddings.search import SearchFilters, search
@@ -99,6 +99,7 @@ class QuarantinedRecordAdmin(ReadOnlyAdmin):
 
 @admin.register(StoredObject)
 class StoredObjectAdmin(ReadOnlyAdmin):
+    ordering = ("-id",)  # ids follow the time
     list_display = ("key", "kind", "collection", "bytes", "legal_hold", "created_at")
     list_filter = ("kind", "legal_hold")
     list_select_related = ("collection",)
@@ -152,7 +153,7 @@ class ExportAdmin(ReadOnlyAdmin):
 
 
 @admin.register(RetentionRule)
-class RetentionRuleAdmin(admin.ModelAdmin):
+class RetentionRuleAdmin(ModelAdmin):
     list_display = ("collection", "kind", "days", "action", "legal_hold", "enabled")
     readonly_fields = ("preview",)
     list_filter = ("kind", "action", "enabled", "legal_hold")
