@@ -106,11 +106,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
             if not await self._drained():
                 break
             await pace.turn(mailbox.waiting)
-            messages = mailbox.take()
-            began = time.thread_time()
-            for message in messages:
+            for message in mailbox.take():
                 await self.send(message.decode())
-            pace.took(time.thread_time() - began, len(messages))
         await self.close(TRY_AGAIN_LATER)
 
     async def _check_again_and_again(self) -> None:

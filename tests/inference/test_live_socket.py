@@ -28,7 +28,7 @@ from inference import consumers, live, live_hub
 from inference.engine import keys
 from inference.engine.gateway import gateway
 from inference.engine.worker import InferenceWorker
-from inference.live_hub import CREDIT, STALLED_SECONDS, VIEWERS_SHARE, Board, Mailbox, Pace
+from inference.live_hub import CREDIT, MESSAGES_PER_SECOND, STALLED_SECONDS, Board, Mailbox, Pace
 from inference.models import InferenceResult
 from inference.viewer_rights import confirmed
 from tests.factories import (
@@ -385,10 +385,9 @@ class TestMailbox:
 
 async def test_all_viewers_together_are_sent_no_more_than_their_share() -> None:
     pace = Pace()
-    pace.took(0.002 * 64, 1)  # costly enough that turns are long in comparison with the clock
     began = time.monotonic()
-    await asyncio.gather(*(pace.turn() for _ in range(20)))
-    least = 19 * pace._seconds_each / VIEWERS_SHARE
+    await asyncio.gather(*(pace.turn(10) for _ in range(20)))
+    least = 190 / MESSAGES_PER_SECOND
     assert time.monotonic() - began >= least
 
 

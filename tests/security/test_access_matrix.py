@@ -115,6 +115,11 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "collections/<slug:slug>/members/<int:pk>/remove/"): page(
         "/collections/{slug}/members/{membership}/remove/", MANAGE, 302
     ),
+    ("GET", "collections/<slug:slug>/retention/"): page("/collections/{slug}/retention/", READ),
+    ("POST", "collections/<slug:slug>/retention/"): page("/collections/{slug}/retention/", MANAGE),
+    ("POST", "collections/<slug:slug>/retention/<int:pk>/remove/"): page(
+        "/collections/{slug}/retention/1/remove/", MANAGE, 404
+    ),
     ("GET", "episodes/<uuid:pk>/"): page("/episodes/{episode}/", READ),
     ("POST", "episodes/<uuid:pk>/"): page("/episodes/{episode}/", ANNOTATE, 302),
     ("GET", "results/<uuid:request_id>/"): page("/results/{result}/", READ, 302),

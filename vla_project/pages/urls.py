@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from vla_project.pages import collection_views, views
+from vla_project.pages import collection_views, retention_views, views
 
 urlpatterns = [
     path("jsi18n/", views.javascript_catalog, name="javascript-catalog"),
@@ -15,6 +15,8 @@ urlpatterns = [
     path("collections/<slug:slug>/runs/", collection_views.runs, name="collection-runs"),
     path("collections/<slug:slug>/members/", collection_views.members, name="collection-members"),
     path("collections/<slug:slug>/members/<int:pk>/remove/", collection_views.remove_member, name="member-remove"),
+    path("collections/<slug:slug>/retention/", retention_views.retention, name="collection-retention"),
+    path("collections/<slug:slug>/retention/<int:pk>/remove/", retention_views.remove_rule, name="retention-remove"),
     path("episodes/<uuid:pk>/", views.episode, name="episode"),
     path("results/<uuid:request_id>/", views.result, name="result"),
 ]
