@@ -105,8 +105,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 continue
             if not await self._drained():
                 break
-            await pace.turn(mailbox.waiting)
-            for message in mailbox.take():
+            allowed = mailbox.waiting
+            await pace.turn(allowed)
+            for message in mailbox.take(allowed):
                 await self.send(message.decode())
         await self.close(TRY_AGAIN_LATER)
 

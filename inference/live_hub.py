@@ -30,7 +30,7 @@ STALLED_SECONDS = 30.0
 # So long a board is kept up when nobody watches, for the viewer whose connection broke.
 LINGER_SECONDS = 60.0
 # To all viewers of a process together. Each costs it some 60 µs, the acknowledgement included (docs/performance.md).
-MESSAGES_PER_SECOND = 2000
+MESSAGES_PER_SECOND = 1000
 _SUBJECTS_KEPT = 64
 _REQUESTS_KEPT = 2048
 
@@ -115,10 +115,13 @@ class Mailbox:
             return False
         return True
 
-    def take(self) -> list[bytes]:
-        """What is new and the credit allows, after a word about what was lost before it. Counts as sent."""
+    def take(self, limit: int = CREDIT) -> list[bytes]:
+        """What is new, as much as ``limit`` and the credit allow, after a word about what was lost before it.
+
+        Counts as sent.
+        """
         told = self.board.after(self._read)
-        told = told[: CREDIT if self.credit is None else self.credit]
+        told = told[: limit if self.credit is None else min(limit, self.credit)]
         if self.credit is not None:
             self.credit -= len(told)
         if not told:

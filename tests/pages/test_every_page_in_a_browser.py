@@ -33,6 +33,7 @@ PAGES = {
     "episodes": "/collections/{slug}/episodes/",
     "runs": "/collections/{slug}/runs/",
     "exports": "/collections/{slug}/exports/",
+    "retention": "/collections/{slug}/retention/",
     "members": "/collections/{slug}/members/",
     "live": "/live/{slug}/",
     "robot": "/live/{slug}/#robot=arm-01",
