@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -38,7 +38,7 @@ class CappedPaginator(Paginator):
 class LocalTimes(admin.ModelAdmin):
     """Lists show moments in the reader's own time, with UTC in the title, as the other pages do."""
 
-    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
         return [self._local(name) for name in super().get_list_display(request)]
 
     def _local(self, name: Any) -> Any:
