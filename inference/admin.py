@@ -200,7 +200,7 @@ class InferenceResultAdmin(RestrictedAdmin):
         (gettext_lazy("Observation"), {"fields": ("input_state",)}),
         (
             gettext_lazy("Timing"),
-            {"fields": ("created_at", "queue_ms", "inference_time_ms", "total_ms", "batch_size", "cached", "shadow")},
+            {"fields": ("when", "queue_ms", "inference_time_ms", "total_ms", "batch_size", "cached", "shadow")},
         ),
     )
 
