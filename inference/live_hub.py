@@ -30,7 +30,7 @@ STALLED_SECONDS = 30.0
 # So long a board is kept up when nobody watches, for the viewer whose connection broke.
 LINGER_SECONDS = 60.0
 # To all viewers of a process together. Each costs it some 60 µs, the acknowledgement included (docs/performance.md).
-MESSAGES_PER_SECOND = 2000
+MESSAGES_PER_SECOND = 1000
 _SUBJECTS_KEPT = 64
 _REQUESTS_KEPT = 2048
 
