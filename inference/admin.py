@@ -221,10 +221,13 @@ class InferenceResultAdmin(RestrictedAdmin):
             return queryset.filter(request_id=uuid.UUID(term)), False
         except ValueError:
             # Names are looked up first: what is asked of the large table is then a range of one index.
-            robots = list(Robot.objects.filter(name=term).values_list("pk", flat=True)[:NAMESAKES])
+            # Those of collections that the caller may not read would be looked for in vain through all that he may.
+            robots = list(
+                Robot.objects.restrict(request.user).filter(name=term).values_list("pk", flat=True)[:NAMESAKES]
+            )
             if robots:
                 return queryset.filter(robot__in=robots), False
-            episodes = Episode.objects.filter(external_id=term).values_list("pk", flat=True)
+            episodes = Episode.objects.restrict(request.user).filter(external_id=term).values_list("pk", flat=True)
             return queryset.filter(episode__in=list(episodes[:NAMESAKES])), False
 
     def _permitted(self, rows: Any, request: HttpRequest, permission: Permission) -> QuerySet[Any]:
