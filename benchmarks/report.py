@@ -148,6 +148,48 @@ def _feedback_queue(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _admin_lists(figures: dict[str, Any]) -> list[str]:
+    return [
+        f"{figures['results']:,} inference results, a tenth of it in each other large table. *First* is the first "
+        "request for the page, before PostgreSQL and the caches have seen what it needs.",
+        "",
+        *_table(
+            ("visitor", "page", "first ms", "p50 ms"),
+            ((row["visitor"], row["list"], row["first_ms"], row["p50_ms"]) for row in figures["rows"]),
+        ),
+    ]
+
+
+def _viewers(figures: dict[str, Any]) -> list[str]:
+    lines = _table(
+        ("viewers", "requests/s", "p50 ms", "p95 ms", "p99 ms", "web CPU", "web MB", "results/s to a viewer"),
+        (
+            (
+                row["viewers"],
+                row["rate"],
+                row["p50_ms"],
+                row["p95_ms"],
+                row["p99_ms"],
+                f"{row['web_cpu']:.0%}",
+                row["web_mb"],
+                row["per_viewer"],
+            )
+            for row in figures["rows"]
+        ),
+    )
+    slow = figures["slow"]
+    return [
+        *lines,
+        "",
+        f"One of {slow['viewers']} viewers stops reading for {slow['seconds']:.0f} s:",
+        "",
+        *_table(
+            ("", "results/s to the others", "their worst gap ms", "web MB"),
+            ((row["when"], row["per_viewer"], row["worst_gap_ms"], row["web_mb"]) for row in slow["rows"]),
+        ),
+    ]
+
+
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     return [
         f"| {' | '.join(heads)} |",
@@ -163,6 +205,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "pipeline": _pipeline,
     "search": _search,
     "feedback_queue": _feedback_queue,
+    "admin_lists": _admin_lists,
+    "viewers": _viewers,
 }
 
 

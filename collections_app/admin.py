@@ -20,6 +20,7 @@ from collections_app.audit_admin import CollectionAuditAdmin
 from collections_app.forms import ActionSpaceForm, DimensionFormSet, GrantForm, MembershipForm
 from collections_app.models import ActionDimension, ActionSpace, ApiKeyGrant, Collection, Episode, Membership, Robot
 from collections_app.restricted_admin import RestrictedAdmin
+from core.admin import LocalTimes
 
 __all__ = ["ApiKeyAdmin", "CollectionAuditAdmin"]
 
@@ -147,7 +148,7 @@ class DimensionInline(admin.TabularInline):
 
 
 @admin.register(ActionSpace)
-class ActionSpaceAdmin(admin.ModelAdmin):
+class ActionSpaceAdmin(LocalTimes):
     """Shared by collections, so only those who may create collections change them."""
 
     form = ActionSpaceForm

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+
+from core.templatetags.times import moment
 
 
 class CappedPaginator(Paginator):
@@ -36,7 +41,35 @@ _SECRETS = frozenset(
 )
 
 
-class ModelAdmin(admin.ModelAdmin):
+class LocalTimes(admin.ModelAdmin):
+    """Lists show moments in the reader's own time, with UTC in the title, as the other pages do."""
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [self._local(name) for name in super().get_list_display(request)]
+
+    def _local(self, name: Any) -> Any:
+        if not isinstance(name, str) or hasattr(self, name):
+            return name
+        try:
+            field = self.opts.get_field(name)
+        except FieldDoesNotExist:
+            return name
+        return _moment_column(field.name, str(field.verbose_name)) if isinstance(field, DateTimeField) else name
+
+
+@cache
+def _moment_column(name: str, title: str) -> Callable[[Any], str]:
+    """A list's column of moments. One object for each name, because the admin compares columns."""
+
+    @admin.display(description=title, ordering=name)
+    def column(row: Any) -> str:
+        return moment(getattr(row, name), "exact")
+
+    column.__name__ = name
+    return column
+
+
+class ModelAdmin(LocalTimes):
     """Lists that stay quick on large tables; ``list_defer`` names columns that a list leaves in the database."""
 
     paginator = CappedPaginator

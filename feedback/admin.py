@@ -83,6 +83,7 @@ class TaskSkipInline(admin.TabularInline):
 
 @admin.register(FeedbackTask)
 class FeedbackTaskAdmin(RecordAdmin):
+    ordering = ("-id",)  # ids follow the time
     list_display = ("id", "collection", "reason", "priority", "state_shown", "assignee", "assigned_until", "created_at")
     list_filter = ("state", "reason")
     list_select_related = ("collection", "assignee")
@@ -109,6 +110,7 @@ class FeedbackTaskAdmin(RecordAdmin):
 
 @admin.register(Feedback)
 class FeedbackAdmin(RecordAdmin):
+    ordering = ("-id",)  # ids follow the time
     change_permission = Permission.FEEDBACK_REVIEW
     list_display = (
         "id",

@@ -27,11 +27,13 @@ from core.asgi import header
 from core.problems import Problem, unauthenticated
 from core.redis import UNAVAILABLE
 from inference.engine.gateway import gateway
+from inference.fleet import live_message, newest_results
 from inference.live import HelloMessage
 from inference.live_hub import CREDIT, STALLED_SECONDS, Mailbox, live_hub
 from inference.robot_api import openpi, openpi_msgpack
 from inference.robot_api.asking import ask
 from inference.robot_api.caller import authenticate, permitted_collection
+from inference.viewer_rights import viewer_rights
 
 logger = structlog.get_logger(__name__)
 
@@ -42,6 +44,8 @@ TRY_AGAIN_LATER = 1013
 MESSAGE_TOO_BIG = 1009
 _CLOSE_CODES = {401: NOT_AUTHENTICATED, 403: NOT_ALLOWED, 404: NO_SUCH_COLLECTION}
 _RECHECK_SECONDS = 2.0
+# Whoever shows a key or a token is asked about more often: a revoked key ends within a second, caches included.
+_RECHECK_CREDENTIAL_SECONDS = 0.4
 # So much may lie in the server's memory for one viewer; the kernel's socket buffer comes on top.
 _HELD_BYTES = 64 * 1024
 
@@ -50,7 +54,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     """Sends a viewer what a collection's robots do, no faster than he takes it."""
 
     mailbox: Mailbox | None = None
-    sender: asyncio.Task[None] | None = None
+    tasks: tuple[asyncio.Task[None], ...] = ()
     collection_id: uuid.UUID
 
     async def connect(self) -> None:
@@ -60,15 +64,23 @@ class LiveConsumer(AsyncWebsocketConsumer):
         except Problem as problem:
             await self.close(_CLOSE_CODES.get(problem.status, TRY_AGAIN_LATER))
             return
-        slug = (parse_qs(self.scope["query_string"].decode("latin-1")).get("collection") or [""])[0]
-        hello = await _hello(slug, principal)
+        asked = parse_qs(self.scope["query_string"].decode("latin-1"))
+        hello = await _hello((asked.get("collection") or [""])[0], principal)
         if isinstance(hello, int):
             await self.close(hello)
             return
         self.collection_id, message = hello
-        self.mailbox = live_hub().join(self.collection_id)
+        last_seen = (asked.get("resume") or [""])[0]
+        self.mailbox, message["resumed"] = live_hub().join(self.collection_id, last_seen=last_seen)
         await self.send(orjson.dumps(message).decode())
-        self.sender = asyncio.create_task(self._send_all(self.mailbox))
+        if last_seen and not message["resumed"]:
+            # Nobody knows what he missed; that it was something, and how things stand now, he is told.
+            for newest in await _newest(self.collection_id):
+                await self.send(newest)
+        self.tasks = (
+            asyncio.create_task(self._send_all(self.mailbox)),
+            asyncio.create_task(self._check_again_and_again()),
+        )
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """``{"type": "ack", "n": taken}`` returns credit; anything else is not spoken here."""
@@ -82,25 +94,36 @@ class LiveConsumer(AsyncWebsocketConsumer):
             self.mailbox.acknowledge(taken)
 
     async def disconnect(self, code: int) -> None:
-        if self.sender is not None:
-            self.sender.cancel()
+        for task in self.tasks:
+            task.cancel()
         if self.mailbox is not None:
-            live_hub().leave(self.collection_id, self.mailbox)
+            live_hub().leave(self.mailbox)
+            self.mailbox = None
 
     async def _send_all(self, mailbox: Mailbox) -> None:
-        checked = time.monotonic()
-        while True:
-            if not await self._drained() or mailbox.stalled:
-                await self.close(TRY_AGAIN_LATER)
-                return
-            for message in await mailbox.get(timeout=_RECHECK_SECONDS):
+        pace = live_hub().pace
+        while not mailbox.stalled:
+            if not await mailbox.ready(timeout=_RECHECK_SECONDS):
+                continue
+            if not await self._drained():
+                break
+            allowed = mailbox.waiting
+            await pace.turn(allowed)
+            for message in mailbox.take(allowed):
                 await self.send(message.decode())
-            if time.monotonic() - checked > _RECHECK_SECONDS:
-                checked = time.monotonic()
-                refusal = await self._refusal()
-                if refusal is not None:
-                    await self.close(refusal)
-                    return
+        await self.close(TRY_AGAIN_LATER)
+
+    async def _check_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(_RECHECK_SECONDS if self._proof_is_session else _RECHECK_CREDENTIAL_SECONDS)
+            if self._proof_is_session and await viewer_rights().confirm(
+                self.scope["session"].session_key or "", self.collection_id
+            ):
+                continue
+            refusal = await self._refusal()
+            if refusal is not None:
+                await self.close(refusal)
+                return
 
     async def _refusal(self) -> int | None:
         """The close code for a viewer who may watch no longer."""
@@ -111,6 +134,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return _CLOSE_CODES.get(problem.status, TRY_AGAIN_LATER)
         except (*UNAVAILABLE, DatabaseError):
             return TRY_AGAIN_LATER
+
+    @property
+    def _proof_is_session(self) -> bool:
+        scheme = header(self.scope, b"authorization").partition(" ")[0].lower()
+        return scheme not in ("api-key", "bearer") and self._bearer_subprotocol() is None
 
     async def _drained(self) -> bool:
         """Whether the server holds little for this viewer; waits for it, and gives up on one that never reads."""
@@ -168,7 +196,15 @@ def _hello(slug: str, principal: Principal) -> tuple[uuid.UUID, HelloMessage] | 
         "horizon": collection.horizon,
         "control_rate_hz": collection.action_space.control_rate_hz,
         "credit": CREDIT,
+        "resumed": False,
     }
+
+
+@database_sync_to_async
+def _newest(collection_id: uuid.UUID) -> list[str]:
+    """The newest recorded result of each robot, as messages."""
+    collection = Collection.objects.get(pk=collection_id)
+    return [orjson.dumps(live_message(result)).decode() for result in newest_results(collection)]
 
 
 @database_sync_to_async

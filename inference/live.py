@@ -26,7 +26,7 @@ _FRAME_LIFE_SECONDS = 30
 
 
 class HelloMessage(TypedDict):
-    """The first message to a viewer: what he watches."""
+    """The first message to a viewer: what he watches, and whether what follows goes on where he asked it to."""
 
     type: Literal["hello"]
     collection: str
@@ -36,6 +36,7 @@ class HelloMessage(TypedDict):
     horizon: int
     control_rate_hz: float
     credit: int
+    resumed: bool
 
 
 class ResultMessage(TypedDict):

@@ -151,6 +151,12 @@ class InferenceResult(models.Model):
                 fields=["collection", "-created_at"], name="result_unsafe", condition=~Q(safety_verdict="pass")
             ),
             models.Index(fields=["created_at"], name="result_created"),
+            models.Index(
+                fields=["safety_verdict", "-created_at", "-id"],
+                name="result_verdict",
+                condition=~Q(safety_verdict="pass"),
+            ),
+            models.Index(fields=["-created_at", "-id"], name="result_cached", condition=Q(cached=True)),
         ]
 
     def __str__(self) -> str:

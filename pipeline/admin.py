@@ -102,6 +102,7 @@ class QuarantinedRecordAdmin(RestrictedRecordAdmin):
 
 @admin.register(StoredObject)
 class StoredObjectAdmin(RestrictedRecordAdmin):
+    ordering = ("-id",)  # ids follow the time
     list_display = ("key", "kind", "collection", "bytes", "legal_hold", "created_at")
     list_filter = ("kind", "legal_hold")
     list_select_related = ("collection",)
@@ -176,7 +177,7 @@ class RetentionRuleAdmin(RestrictedAdmin):
 
     @admin.action(description=_("Apply them now"), permissions=["delete"])
     def apply_now(self, request: HttpRequest, rules: QuerySet[RetentionRule]) -> None:
-        for rule in rules:
+        for rule in self.permitted(request, rules, Permission.COLLECTION_MANAGE):
             _told(self, request, lambda rule=rule: services.apply_retention_rule(rule=rule))
 
     def has_delete_permission(self, request: HttpRequest, obj: RetentionRule | None = None) -> bool:

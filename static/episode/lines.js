@@ -20,6 +20,15 @@ export function chunkLines(frame, compared) {
   return drawn(frame.proposed ?? [], frame.sent, other(frame, compared) ?? [], frame.corrected ?? []);
 }
 
+// What the other version would have done, alone, for its own plot beside the first.
+export function episodeLinesOf(frames, model) {
+  return [{ token: "--plot-compared", width: 2, values: frames.map((frame) => other(frame, model)?.[0] ?? null) }];
+}
+
+export function chunkLinesOf(frame, model) {
+  return [{ token: "--plot-compared", width: 2, values: other(frame, model) ?? [] }];
+}
+
 function drawn(proposed, sent, compared, corrected, dots = false) {
   return [
     { token: "--plot-proposed", dash: [4, 3], values: proposed },

@@ -1,9 +1,9 @@
 // The replay: pictures, plots and facts of one result at a time, moved by slider, keys or the plots themselves.
-import { drawRows } from "../plots/actions.js";
+import { drawRows, rangeOf } from "../plots/actions.js";
 import { toast } from "../js/toasts.js";
 import { showVerdict } from "../js/verdicts.js";
 import { showFacts, showViolations } from "./facts.js";
-import { chunkLines, episodeLines, SENT } from "./lines.js";
+import { chunkLines, chunkLinesOf, episodeLines, episodeLinesOf, SENT } from "./lines.js";
 import { Pictures } from "./pictures.js";
 
 const ROW_HEIGHT = 72;
@@ -14,6 +14,7 @@ class Replay {
   at = 0;
   mode = "episode";
   compared = "";
+  besideEachOther = false;
   #timer = null;
   #scale = null;
 
@@ -21,7 +22,7 @@ class Replay {
     this.data = data;
     this.frames = data.frames;
     this.pictures = new Pictures(document.getElementById("cameras"), data.cameras, this.frames);
-    for (const id of ["scrub", "timeline", "back", "play", "forward", "issue", "position", "verdict", "facts", "violations", "plot", "compare", "copy"]) {
+    for (const id of ["scrub", "timeline", "back", "play", "forward", "issue", "position", "verdict", "facts", "violations", "plot", "compare", "copy", "beside", "version", "other"]) {
       this[id] = document.getElementById(id);
     }
   }
@@ -36,6 +37,8 @@ class Replay {
     this.play.addEventListener("click", () => this.togglePlay());
     this.issue.addEventListener("click", () => this.nextIssue());
     this.copy.addEventListener("click", () => this.#copyLink());
+    this.otherPlot = document.getElementById("other-plot");
+    this.beside.addEventListener("click", () => this.#putBeside(!this.besideEachOther));
     this.compare.addEventListener("change", () => this.#compareWith(this.compare.value));
     for (const button of document.querySelectorAll("[data-mode]")) {
       button.addEventListener("click", () => this.#showMode(button.dataset.mode));
@@ -66,11 +69,20 @@ class Replay {
   }
 
   draw() {
-    const lines = this.mode === "episode" ? episodeLines(this.frames, this.compared) : chunkLines(this.frames[this.at], this.compared);
-    const length = this.mode === "episode" ? this.frames.length : Math.max(...lines.map((line) => line.values.length), 1);
-    const cursor = this.mode === "episode" ? this.at : null;
-    this.#scale = drawRows(this.plot, this.data.dimensions, lines, { length, cursor, rowHeight: ROW_HEIGHT, read: SENT });
+    const episode = this.mode === "episode";
+    const overlaid = this.besideEachOther ? "" : this.compared;
+    const lines = episode ? episodeLines(this.frames, overlaid) : chunkLines(this.frames[this.at], overlaid);
+    const others = episode ? episodeLinesOf(this.frames, this.compared) : chunkLinesOf(this.frames[this.at], this.compared);
+    const length = episode ? this.frames.length : Math.max(...[...lines, ...others].map((line) => line.values.length), 1);
+    const how = { length, cursor: episode ? this.at : null, rowHeight: ROW_HEIGHT };
+    // Two plots are comparable only over the same ranges.
+    const dimensions = this.besideEachOther ? this.#widened([...lines, ...others]) : this.data.dimensions;
+    this.#scale = drawRows(this.plot, dimensions, lines, { ...how, read: SENT });
     this.plot.setAttribute("aria-label", interpolate(gettext("Actions of result %s"), [this.at + 1]));
+    if (!this.besideEachOther) return;
+    this.version.textContent = this.frames[this.at].model;
+    drawRows(this.otherPlot, dimensions, others, how);
+    this.otherPlot.setAttribute("aria-label", interpolate(gettext("What %s would have done at result %s"), [this.compared, this.at + 1]));
   }
 
   togglePlay() {
@@ -128,7 +140,29 @@ class Replay {
 
   #compareWith(model) {
     this.compared = model;
+    this.beside.hidden = !model;
+    document.getElementById("compared-line").hidden = !model;
+    document.getElementById("other-version").textContent = model;
+    this.#putBeside(this.besideEachOther && Boolean(model));
+  }
+
+  // Two versions each in a plot of its own, instead of one over the other.
+  #putBeside(beside) {
+    this.besideEachOther = beside;
+    this.beside.setAttribute("aria-pressed", String(beside));
+    document.getElementById("versions").toggleAttribute("data-beside", beside);
+    this.other.hidden = !beside;
+    this.version.hidden = !beside;
     this.draw();
+  }
+
+  // The dimensions with ranges that hold every value of `lines`, for plots that share them.
+  #widened(lines) {
+    return this.data.dimensions.map((dimension, index) => {
+      const values = lines.flatMap((line) => line.values.map((step) => step?.[index] ?? null));
+      const [from, to] = rangeOf(dimension, values);
+      return { ...dimension, from, to };
+    });
   }
 
   #buildTimeline() {

@@ -1,4 +1,5 @@
-// The socket of /ws/inference: reconnects with growing, jittered pauses and pays the server's credits.
+// The socket of /ws/inference: reconnects with growing, jittered pauses, goes on after the last result that it had, and
+// pays the server's credits.
 //
 // The server sends at most so many results ahead of what this page says it has handled; `{"type": "ack", "n"}` says how many
 // more were. A page that stops acknowledging is sent only the newest afterwards and told how many it missed.
@@ -16,6 +17,7 @@ export class Connection extends EventTarget {
   #handled = 0;
   #ackTimer = null;
   #retryTimer = null;
+  #lastSeen = "";
 
   constructor(path) {
     super();
@@ -27,6 +29,8 @@ export class Connection extends EventTarget {
   }
 
   open() {
+    // After a break it goes on where it was: the server tells what came meanwhile, or how much that was.
+    if (this.#lastSeen) this.#url.searchParams.set("resume", this.#lastSeen);
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
     socket.addEventListener("open", () => {
@@ -38,6 +42,7 @@ export class Connection extends EventTarget {
   }
 
   #receive(message) {
+    if (message.type === "result") this.#lastSeen = message.request_id;
     this.#say(message.type, message);
     if (!COSTS_CREDIT.has(message.type)) return;
     this.#handled += 1;

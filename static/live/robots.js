@@ -12,11 +12,13 @@ export class Robots {
       robot = { name: result.robot, result: null, heardAt: 0, trail: [], pictures: {}, flagged: new Set() };
       this.#robots.set(result.robot, robot);
     }
+    // What was told before a break may be told again after it.
+    const again = robot.result?.request_id === result.request_id;
     robot.result = result;
     // Pictures come a few times a second at most: between them the last ones stand.
     Object.assign(robot.pictures, result.thumbnails);
     robot.heardAt = at;
-    robot.trail.push(result.actions[0] ?? null);
+    if (!again) robot.trail.push(result.actions[0] ?? null);
     if (robot.trail.length > TRAIL) robot.trail.shift();
     return robot;
   }

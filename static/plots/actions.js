@@ -48,7 +48,7 @@ export function drawRows(canvas, dimensions, lines, { rowHeight, length, cursor 
   dimensions.forEach((dimension, index) => {
     const top = index * rowHeight;
     const series = lines.map((drawn) => drawn.values.map((step) => step?.[index] ?? null));
-    const [low, high] = rangeOf(dimension, series.flat());
+    const [low, high] = "from" in dimension ? [dimension.from, dimension.to] : rangeOf(dimension, series.flat());
     const y = (value) => top + rowHeight - 10 - ((value - low) / (high - low)) * (rowHeight - 20);
     if (index) line(context, [[0, top], [width, top]], "--plot-grid", { width: 1 });
     if (low < 0 && high > 0) line(context, [[left, y(0)], [right, y(0)]], "--plot-grid", { width: 1 });

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import orjson
 import pytest
 from asgiref.sync import sync_to_async
 from django.test import Client
+from django.utils import timezone
 
 from accounts import tokens
 from accounts.choices import Role
@@ -25,8 +28,17 @@ from inference import consumers, live, live_hub
 from inference.engine import keys
 from inference.engine.gateway import gateway
 from inference.engine.worker import InferenceWorker
-from inference.live_hub import CREDIT, STALLED_SECONDS, Mailbox
-from tests.factories import ApiKeyFactory, CollectionFactory, MembershipFactory, UserFactory
+from inference.live_hub import CREDIT, MESSAGES_PER_SECOND, STALLED_SECONDS, Board, Mailbox, Pace
+from inference.models import InferenceResult
+from inference.viewer_rights import confirmed
+from tests.factories import (
+    ApiKeyFactory,
+    CollectionFactory,
+    InferenceResultFactory,
+    MembershipFactory,
+    RobotFactory,
+    UserFactory,
+)
 from tests.inference.conftest import observation
 from tests.inference.sockets import Socket
 from tests.inference.waiting import wait_until
@@ -44,8 +56,8 @@ async def watch(collection: Collection) -> AsyncIterator[Watch]:
     """Makes sockets to the live events of the collection, or of another, and closes them."""
     made: list[Socket] = []
 
-    def socket(slug: str | None = None, **how: Any) -> Socket:
-        made.append(Socket(f"/ws/inference?collection={slug or collection.slug}", **how))
+    def socket(slug: str | None = None, *, resume: str = "", **how: Any) -> Socket:
+        made.append(Socket(f"/ws/inference?collection={slug or collection.slug}&resume={resume}", **how))
         return made[-1]
 
     yield socket
@@ -323,12 +335,13 @@ class TestMailbox:
         """The time counts from when the credit was spent, not from the last acknowledgement."""
         now = 1000.0
         monkeypatch.setattr(live_hub, "time", SimpleNamespace(monotonic=lambda: now))
-        mailbox = Mailbox()
+        board = Board()
+        mailbox = Mailbox(board)
         mailbox.acknowledge(0)
         now += 3600
         for step in range(CREDIT):
-            mailbox.put(step, b"{}")
-        assert len(await mailbox.get(timeout=0)) == CREDIT
+            board.put(step, b"{}")
+        assert len(mailbox.take()) == CREDIT
         stalled = [mailbox.stalled]
         now += STALLED_SECONDS + 1
         stalled.append(mailbox.stalled)
@@ -336,17 +349,115 @@ class TestMailbox:
         stalled.append(mailbox.stalled)
         assert stalled == [False, True, False]
 
-    async def test_it_holds_a_bounded_number_of_robots(self) -> None:
-        mailbox = Mailbox()
+    async def test_what_is_kept_for_a_slow_viewer_is_bounded_and_the_rest_counted(self) -> None:
+        board = Board()
+        mailbox = Mailbox(board)
         for step in range(1000):
-            mailbox.put(step, b"%d" % step)
-        messages = await mailbox.get(timeout=0)
-        assert json.loads(messages[0]) == {"type": "lagging", "dropped": 1000 - (len(messages) - 1)}
-        assert messages[-1] == b"999"
-        assert len(messages) <= 65
+            board.put(step, b"%d" % step)
+        taken, lagging = [], 0
+        while messages := mailbox.take():
+            for message in messages:
+                told = json.loads(message)
+                if isinstance(told, dict):
+                    lagging += told["dropped"]
+                else:
+                    taken.append(told)
+        assert taken == list(range(1000 - len(taken), 1000))
+        assert len(taken) <= 64
+        assert lagging == 1000 - len(taken)
+
+    async def test_one_who_reads_nothing_costs_nothing_for_each_message(self) -> None:
+        """Memory does not grow with what he misses, nor work with how many they are."""
+        board = Board()
+        mailboxes = [Mailbox(board) for _ in range(100)]
+        for step in range(5000):
+            board.put("arm", b"%d" % step)
+            mailboxes[0].take()
+        assert [mailbox.take()[-1] for mailbox in mailboxes[1:]] == [b"4999"] * 99
+        assert len(board.after(0)) == 1
 
     async def test_an_acknowledgement_of_more_than_was_sent_gains_nothing(self) -> None:
-        mailbox = Mailbox()
+        mailbox = Mailbox(Board())
         mailbox.acknowledge(10**9)
         mailbox.acknowledge(-5)
         assert mailbox.credit == CREDIT
+
+
+async def test_all_viewers_together_are_sent_no_more_than_their_share() -> None:
+    pace = Pace()
+    began = time.monotonic()
+    await asyncio.gather(*(pace.turn(10) for _ in range(20)))
+    least = 190 / MESSAGES_PER_SECOND
+    assert time.monotonic() - began >= least
+
+
+# --- going on after a break ---
+
+
+async def test_a_viewer_who_comes_back_is_told_what_came_meanwhile(
+    watch: Watch, viewer: User, collection: Collection
+) -> None:
+    cookie = await session_of(viewer)
+    first = watch(cookie=cookie)
+    await first.open()
+    assert (await next_message(first, "hello"))["resumed"] is False
+    await subscribed(collection)
+    publish(collection, **told(1))
+    seen = (await next_message(first, "result"))["request_id"]
+    await first.disconnect()
+
+    for step in (2, 3):
+        publish(collection, **told(step))
+    publish(collection, **told(4, "arm-02"))
+    while live_hub.live_hub()._boards[collection.pk].last < 4:
+        await asyncio.sleep(0.01)
+    again = watch(cookie=cookie, resume=seen)
+    await again.open()
+    assert (await next_message(again, "hello"))["resumed"] is True
+    assert (await next_message(again, "lagging"))["dropped"] == 1
+    assert [(await next_message(again, "result"))["step"] for _ in range(2)] == [3, 4]
+
+
+async def test_a_viewer_whom_nobody_remembers_is_told_how_things_stand(
+    watch: Watch, viewer: User, collection: Collection
+) -> None:
+    @sync_to_async
+    def recorded() -> InferenceResult:
+        robot = RobotFactory(collection=collection, name="arm-03", last_seen_at=timezone.now())
+        return InferenceResultFactory(collection=collection, robot=robot, step=7)
+
+    await recorded()
+    socket = watch(cookie=await session_of(viewer), resume=str(uuid.UUID(int=99)))
+    await socket.open()
+    assert (await next_message(socket, "hello"))["resumed"] is False
+    assert (await next_message(socket, "result"))["step"] == 7
+
+
+# --- rights, asked for many at once ---
+
+
+async def test_only_living_sessions_of_people_who_may_read_are_confirmed(viewer: User, collection: Collection) -> None:
+    @sync_to_async
+    def cases() -> dict[str, str]:
+        people = {
+            "viewer": viewer,
+            "superuser": UserFactory(is_superuser=True),
+            "stranger": MembershipFactory().user,
+            "inactive": MembershipFactory(collection=collection).user,
+            "changed": MembershipFactory(collection=collection).user,
+            "left": MembershipFactory(collection=collection).user,
+        }
+        sessions = {}
+        for name, user in people.items():
+            browser = Client()
+            browser.force_login(user)
+            sessions[name] = browser.cookies["sessionid"].value
+        User.objects.filter(pk=people["inactive"].pk).update(is_active=False)
+        people["changed"].set_password("another")
+        people["changed"].save()
+        people["left"].memberships.all().delete()
+        return {session: name for name, session in sessions.items()} | {"forged": "forged"}
+
+    sessions = await cases()
+    found = await sync_to_async(confirmed)([(session, collection.pk) for session in sessions])
+    assert {sessions[session] for session, _ in found} == {"viewer", "superuser"}

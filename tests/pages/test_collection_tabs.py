@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +14,15 @@ from django.utils import timezone
 from accounts.choices import Role
 from accounts.models import AuditLog
 from collections_app.models import Collection, Membership
-from pipeline.models import Export, PipelineRun
-from tests.factories import EpisodeFactory, InferenceResultFactory, MembershipFactory, RobotFactory, UserFactory
+from pipeline.models import Export, PipelineRun, RetentionRule, StoredObject
+from tests.factories import (
+    EpisodeFactory,
+    FeedbackFactory,
+    InferenceResultFactory,
+    MembershipFactory,
+    RobotFactory,
+    UserFactory,
+)
 from vla_project.pages import selectors
 from vla_project.pages.keyset import page_of
 
@@ -159,3 +168,79 @@ def test_text_of_robots_is_escaped_everywhere(visitor: Client, collection: Colle
         f"/live/{collection.slug}/",
     ):
         assert attack not in visitor.get(path).content.decode(), path
+
+
+# --- retention ---
+
+
+def test_a_rule_is_set_changed_counted_and_removed_and_each_is_audited(visitor: Client, collection: Collection) -> None:
+    InferenceResultFactory(collection=collection, created_at=timezone.now() - timedelta(days=10))
+    path = f"/collections/{collection.slug}/retention/"
+    rule = {"kind": "raw", "action": "delete", "enabled": "on"}
+    assert visitor.post(path, rule | {"days": "30"}).status_code == 302
+    assert visitor.post(path, rule | {"days": "7"}).status_code == 302
+    kept = RetentionRule.objects.get(collection=collection)
+    assert (kept.days, kept.kind, kept.enabled, kept.legal_hold) == (7, "raw", True, False)
+    assert "1 record" in visitor.get(path, {"preview": "1"}).content.decode()
+    assert visitor.post(f"{path}{kept.pk}/remove/").status_code == 302
+    assert not RetentionRule.objects.filter(collection=collection).exists()
+    actions = AuditLog.objects.filter(action__startswith="retention_rule").order_by("id")
+    assert list(actions.values_list("action", flat=True)) == [
+        "retention_rule.created",
+        "retention_rule.changed",
+        "retention_rule.deleted",
+    ]
+
+
+def test_a_rule_that_cannot_be_is_refused_with_its_reason(visitor: Client, collection: Collection) -> None:
+    rule = {"kind": "export", "days": "7", "action": "archive"}
+    response = visitor.post(f"/collections/{collection.slug}/retention/", rule)
+    assert "Only raw records can be archived." in response.content.decode()
+    assert not RetentionRule.objects.filter(collection=collection).exists()
+
+
+# --- CSV ---
+
+
+def rows_of(response: Any) -> list[dict[str, str]]:
+    text = b"".join(response.streaming_content).decode()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_list_downloads_as_csv_with_its_filters_and_without_formulas(visitor: Client, collection: Collection) -> None:
+    clamped = InferenceResultFactory(collection=collection, safety_verdict="clamped", instruction="=1+1")
+    InferenceResultFactory(collection=collection)
+    path = f"/collections/{collection.slug}/results/"
+    (row,) = rows_of(visitor.get(path, {"csv": "1", "verdict": "clamped"}))
+    assert row["request_id"] == str(clamped.request_id)
+    assert row["instruction"] == "'=1+1"
+    assert float(row["total_ms"]) == clamped.total_ms
+    episode = EpisodeFactory(collection=collection, outcome="failure", tags=["@home", "b"])
+    (row,) = rows_of(visitor.get(f"/collections/{collection.slug}/episodes/", {"csv": "1", "outcome": "failure"}))
+    assert (row["external_id"], row["tags"]) == (episode.external_id, "'@home, b")
+
+
+# --- the overview's slower figures ---
+
+
+def test_the_overview_counts_labels_reviews_runs_and_storage(visitor: Client, collection: Collection) -> None:
+    result = InferenceResultFactory(collection=collection)
+    FeedbackFactory(inference_result=result)
+    FeedbackFactory(
+        inference_result=result,
+        feedback_type="correction",
+        human_correction=result.output_actions,
+        review_state="accepted",
+    )
+    FeedbackFactory()
+    window = {"window_start": timezone.now() - timedelta(hours=1), "window_end": timezone.now()}
+    PipelineRun.objects.create(collection=collection, state="succeeded", records_out=9, records_quarantined=2, **window)
+    for number, size in enumerate((10, 30)):
+        StoredObject.objects.create(
+            key=f"exports/{number}", kind="export", collection=collection, bytes=size, sha256="0" * 64
+        )
+    context = visitor.get(f"/collections/{collection.slug}/").context
+    assert [(day.corrections, day.judgements) for day in context["labels"]] == [(0, 0)] * 13 + [(1, 1)]
+    assert context["reviews"] == {"Accepted": 1, "Not reviewed": 1}
+    assert [(run.written, run.quarantined) for run in context["runs"]] == [(9, 2)]
+    assert [(kept.objects, kept.bytes) for kept in context["storage"]] == [(2, 40)]

@@ -34,6 +34,7 @@ PAGES = {
     "runs": "/collections/{slug}/runs/",
     "exports": "/collections/{slug}/exports/",
     "compare": "/collections/{slug}/compare/",
+    "retention": "/collections/{slug}/retention/",
     "members": "/collections/{slug}/members/",
     "live": "/live/{slug}/",
     "robot": "/live/{slug}/#robot=arm-01",

@@ -116,3 +116,29 @@ def test_times_are_local_and_keep_utc_in_their_title(visit: Visit, results: list
     time = page.locator("time[data-time=relative]").last
     expect(time).to_have_text(re.compile("sec|now|min"))
     expect(time).to_have_attribute("title", f"{result.created_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def test_two_policy_versions_stand_side_by_side(visit: Visit, results: list[InferenceResult]) -> None:
+    for result in results:
+        InferenceResultFactory(
+            collection=result.collection,
+            robot=result.robot,
+            episode=result.episode,
+            request_id=result.request_id,
+            created_at=result.created_at,
+            shadow=True,
+            model_name="next",
+            output_actions=[[0.9, *step[1:]] for step in result.output_actions],
+        )
+    member = MembershipFactory(collection=results[0].collection).user
+    page = visit(f"/episodes/{results[0].episode_id}/", member)
+    page.get_by_label("Compare with").select_option("next@1")
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#version")).to_have_text(f"{results[0].model_name}@1")
+    expect(page.locator("#other-version")).to_have_text("next@1")
+    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+    assert page.locator("#other-plot").evaluate(drawn)
+    tops = [page.locator(plot).bounding_box()["y"] for plot in ("#plot", "#other-plot")]  # type: ignore[index]
+    assert tops[0] == tops[1]
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#other")).to_be_hidden()

@@ -120,6 +120,11 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "search/"): page("/search/?q=cube", READ, listing=True),
     ("POST", "search/saved/"): page("/search/saved/", SESSIONS, 302),
     ("POST", "search/saved/<uuid:pk>/delete/"): page("/search/saved/{new}/delete/", frozenset(), refused=404),
+    ("GET", "collections/<slug:slug>/retention/"): page("/collections/{slug}/retention/", READ),
+    ("POST", "collections/<slug:slug>/retention/"): page("/collections/{slug}/retention/", MANAGE),
+    ("POST", "collections/<slug:slug>/retention/<int:pk>/remove/"): page(
+        "/collections/{slug}/retention/1/remove/", MANAGE, 404
+    ),
     ("GET", "episodes/<uuid:pk>/"): page("/episodes/{episode}/", READ),
     ("POST", "episodes/<uuid:pk>/"): page("/episodes/{episode}/", ANNOTATE, 302),
     ("GET", "results/<uuid:request_id>/"): page("/results/{result}/", READ, 302),

@@ -86,7 +86,7 @@ ROWS = {
     "pipeline.quarantinedrecord": Row(READ),
     "pipeline.storedobject": Row(READ, actions=dict.fromkeys(("hold", "release"), MANAGE)),
     "pipeline.export": Row(READ, actions={"export_again": EXPORT}),
-    "pipeline.retentionrule": Row(READ, MANAGE, MANAGE, MANAGE),
+    "pipeline.retentionrule": Row(READ, MANAGE, MANAGE, MANAGE, actions={"preview_now": READ, "apply_now": MANAGE}),
     "pipeline.embedding": Row(READ),
 }
 OF_A_MODEL = ("", "add/", "<path:object_id>/history/", "<path:object_id>/delete/", "<path:object_id>/change/")

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -22,36 +23,50 @@ from inference.selectors import image_url
 from pipeline.embeddings.search import Hit, SearchFilters, search
 from pipeline.selectors import collection_exports, collection_runs, export_files
 from pipeline.services import start_export, start_run
-from vla_project.pages import selectors
+from vla_project.pages import overview_figures, selectors
 from vla_project.pages.forms import EpisodeFilterForm, ExportForm, MemberForm, ResultFilterForm
 from vla_project.pages.keyset import page_of
+from vla_project.pages.lists_as_csv import EPISODE_COLUMNS, RESULT_COLUMNS, csv_response
 from vla_project.pages.visitor import visitor_of
 
 FOUND_AT_MOST = 50
+# What no list shows.
+HEAVY = ("input_state", "output_actions", "proposed_actions", "images", "safety_violations")
 
 
 @require_safe
 @login_required
 def overview(request: HttpRequest, slug: str) -> HttpResponse:
     """What goes on in the collection: the last day in plots, who drives it, its robots."""
-    collection, context = _open(request, slug, "overview")
+    collection, context = open_tab(request, slug, "overview")
     context |= {
         "statistics": selectors.statistics_of(collection),
         "hours": selectors.last_day(collection),
         "scores": selectors.safety_scores(collection),
         "deployments": selectors.deployments_of(collection),
         "robots": selectors.robots_of(collection)[:12],
+        "labels": overview_figures.labels_per_day(collection),
+        "runs": overview_figures.quality_of_runs(collection),
+        "reviews": overview_figures.reviews_of(collection),
+        "storage": overview_figures.storage_of(collection),
     }
+    context["reviewed"] = sum(context["reviews"].values())
+    context["stored_bytes"] = sum(kept.bytes for kept in context["storage"])
     return render(request, "pages/collection_overview.html", context)
 
 
 @require_safe
 @login_required
-def results(request: HttpRequest, slug: str) -> HttpResponse:
-    """Browse recorded results, or search them by what was meant."""
-    collection, context = _open(request, slug, "results")
+def results(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """Browse recorded results, or search them by what was meant; ``?csv`` downloads what the filters leave."""
+    collection, context = open_tab(request, slug, "results")
     form = ResultFilterForm(request.GET)
     wanted = form.cleaned_data if form.is_valid() else {}
+    if "csv" in request.GET:
+        chosen = {name: wanted.get(name, "") for name in ("verdict", "robot", "model")}
+        return csv_response(
+            selectors.results_of(collection, **chosen).defer(*HEAVY), RESULT_COLUMNS, filename=f"{slug}-results.csv"
+        )
     if wanted.get("q"):
         context["found"] = [(hit, _thumbnail(hit.result)) for hit in _search(request, collection, wanted)]
     else:
@@ -66,12 +81,15 @@ def results(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_safe
 @login_required
-def episodes(request: HttpRequest, slug: str) -> HttpResponse:
-    """The collection's episodes, newest first."""
-    collection, context = _open(request, slug, "episodes")
+def episodes(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """The collection's episodes, newest first; ``?csv`` downloads what the filters leave."""
+    collection, context = open_tab(request, slug, "episodes")
     form = EpisodeFilterForm(request.GET)
     wanted = form.cleaned_data if form.is_valid() else {}
-    page = page_of(selectors.episodes_of(collection, **wanted), before=request.GET.get("before", ""))
+    narrowed = selectors.episodes_of(collection, **wanted)
+    if "csv" in request.GET:
+        return csv_response(narrowed, EPISODE_COLUMNS, filename=f"{slug}-episodes.csv")
+    page = page_of(narrowed, before=request.GET.get("before", ""))
     context |= {
         "form": form,
         "filtered": any(wanted.values()),
@@ -85,10 +103,10 @@ def episodes(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def exports(request: HttpRequest, slug: str) -> HttpResponse:
     """The collection's data sets; POST starts another."""
-    collection, context = _open(request, slug, "exports")
+    collection, context = open_tab(request, slug, "exports")
     form = ExportForm(request.POST or None)
     if request.method == "POST":
-        _need(context, Permission.EXPORT_WRITE)
+        need(context, Permission.EXPORT_WRITE)
         if form.is_valid() and _attempt(
             request,
             lambda: start_export(
@@ -107,9 +125,9 @@ def exports(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def runs(request: HttpRequest, slug: str) -> HttpResponse:
     """The collection's pipeline runs; POST starts another."""
-    collection, context = _open(request, slug, "runs")
+    collection, context = open_tab(request, slug, "runs")
     if request.method == "POST":
-        _need(context, Permission.EXPORT_WRITE)
+        need(context, Permission.EXPORT_WRITE)
         if _attempt(request, lambda: start_run(collection=collection, requested_by=visitor_of(request))):
             messages.success(request, _("The run has begun."))
         return redirect("collection-runs", slug)
@@ -123,10 +141,10 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def members(request: HttpRequest, slug: str) -> HttpResponse:
     """Who may do what with the collection; POST adds somebody or changes a role."""
-    collection, context = _open(request, slug, "members")
+    collection, context = open_tab(request, slug, "members")
     form = MemberForm(request.POST or None)
     if request.method == "POST":
-        _need(context, Permission.COLLECTION_MANAGE)
+        need(context, Permission.COLLECTION_MANAGE)
         if form.is_valid():
             user, role = form.cleaned_data["user"], Role(form.cleaned_data["role"])
             set_membership(collection=collection, user=user, role=role)
@@ -140,8 +158,8 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """End somebody's membership."""
-    collection, context = _open(request, slug, "members")
-    _need(context, Permission.COLLECTION_MANAGE)
+    collection, context = open_tab(request, slug, "members")
+    need(context, Permission.COLLECTION_MANAGE)
     membership = get_object_or_404(Membership.objects.select_related("user"), pk=pk, collection=collection)
     remove_membership(membership=membership)
     messages.success(request, _("%(user)s is no longer a member.") % {"user": membership.user})
@@ -151,7 +169,7 @@ def remove_member(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 # --- shared by the tabs -----------------------------------------------------------------------------------------------
 
 
-def _open(request: HttpRequest, slug: str, tab: str) -> tuple[Collection, dict[str, Any]]:
+def open_tab(request: HttpRequest, slug: str, tab: str) -> tuple[Collection, dict[str, Any]]:
     """The collection, where the caller may read it, and what every tab's template needs."""
     collection = permitted_collection(request.user, slug, Permission.DATA_READ)
     permissions = permissions_on(request.user, collection)
@@ -164,7 +182,7 @@ def _open(request: HttpRequest, slug: str, tab: str) -> tuple[Collection, dict[s
     }
 
 
-def _need(context: dict[str, Any], permission: Permission) -> None:
+def need(context: dict[str, Any], permission: Permission) -> None:
     if permission not in context["permissions"]:
         raise forbidden(f"You need the permission {permission.value} on this collection.")
 

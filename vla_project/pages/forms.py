@@ -11,8 +11,17 @@ from accounts.models import User
 from collections_app.choices import Outcome
 from feedback.choices import FeedbackType
 from inference.choices import Verdict
-from pipeline.choices import ExportFormat
+from pipeline.choices import ExportFormat, ObjectKind, RetentionAction
 from pipeline.embeddings.search import FILTER_NAMES, SearchFilters
+
+# Of what a collection has by itself; models, backups and the audit trail are the whole system's.
+KINDS_WITH_RULES = (
+    ObjectKind.RAW,
+    ObjectKind.PROCESSED,
+    ObjectKind.EXPORT,
+    ObjectKind.EMBEDDINGS,
+    ObjectKind.ARCHIVE,
+)
 
 
 class ResultFilterForm(forms.Form):
@@ -86,6 +95,19 @@ class EpisodeForm(forms.Form):
 
 class ExportForm(forms.Form):
     format = forms.ChoiceField(label=_("Format"), choices=ExportFormat.choices)
+
+
+class RetentionForm(forms.Form):
+    """How long a collection keeps one kind of data."""
+
+    kind = forms.ChoiceField(
+        label=_("Kind of data"),
+        choices=[(kind.value, kind.label) for kind in KINDS_WITH_RULES],
+    )
+    days = forms.IntegerField(label=_("Days"), min_value=1, max_value=36_500, initial=90)
+    action = forms.ChoiceField(label=_("Then"), choices=RetentionAction.choices)
+    enabled = forms.BooleanField(label=_("At work"), required=False, initial=True)
+    legal_hold = forms.BooleanField(label=_("Legal hold"), required=False)
 
 
 class MemberForm(forms.Form):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from vla_project.pages import collection_views, comparison_views, search_views, views
+from vla_project.pages import collection_views, comparison_views, retention_views, search_views, views
 
 urlpatterns = [
     path("jsi18n/", views.javascript_catalog, name="javascript-catalog"),
@@ -20,6 +20,8 @@ urlpatterns = [
     path("search/", search_views.search_page, name="search"),
     path("search/saved/", search_views.save, name="search-save"),
     path("search/saved/<uuid:pk>/delete/", search_views.delete_saved, name="search-delete"),
+    path("collections/<slug:slug>/retention/", retention_views.retention, name="collection-retention"),
+    path("collections/<slug:slug>/retention/<int:pk>/remove/", retention_views.remove_rule, name="retention-remove"),
     path("episodes/<uuid:pk>/", views.episode, name="episode"),
     path("results/<uuid:request_id>/", views.result, name="result"),
 ]
