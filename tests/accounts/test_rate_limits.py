@@ -44,7 +44,7 @@ def is_allowed(known: Credential) -> bool:
 
 
 def hammer(known: Credential, start: float, outcomes: Any) -> None:
-    """In a process of its own: take tokens without a pause; put how many came, and when its first and last calls began and ended."""
+    """In a process of its own: take tokens without a pause; put how many came and when its outer calls were."""
     engine_redis().ping()  # connected before the clock starts
     while time.time() < start:
         pass
