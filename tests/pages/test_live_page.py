@@ -92,6 +92,17 @@ def test_a_result_changes_its_robots_card(live: Page, socket: Socket, recorded: 
     expect(card(live)).to_contain_text("step 7")
 
 
+def test_what_robots_send_is_text_and_never_markup(live: Page, socket: Socket, recorded: InferenceResult) -> None:
+    payload = "<img src=x onerror=document.title='taken'>"
+    model = {"name": payload, "version": payload}
+    socket.send(message(recorded, instruction=payload, model=model, episode=payload))
+    expect(card(live)).to_contain_text(payload)
+    socket.send(message(recorded, robot="arm-<b>2</b>", instruction=payload))
+    expect(live.locator("article.robot h2", has_text="arm-<b>2</b>")).to_have_count(1)
+    expect(live.locator("article.robot [onerror], article.robot h2 b")).to_have_count(0)
+    assert live.title() != "taken"
+
+
 def test_a_new_robot_gets_a_card_in_the_order_of_names(live: Page, socket: Socket, recorded: InferenceResult) -> None:
     for name in ("arm-10", "arm-02"):
         socket.send(message(recorded, robot=name))
