@@ -62,3 +62,33 @@ def image_size(options: Mapping[str, Any], name: str, *, default: tuple[int, int
         height, width = (count({name: part}, name, default=1) for part in parts)
         return height, width
     raise PolicyConfigurationError(f"The option '{name}' is a height and a width such as 224x224, not {value!r}.")
+
+
+def flag(options: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """Yes or no: a truth value, or ``true``, ``false``, ``1``, ``0`` as text."""
+    value = options.get(name, default)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "1", "false", "0"):
+        return value.lower() in ("true", "1")
+    raise PolicyConfigurationError(f"The option '{name}' is true or false, not {value!r}.")
+
+
+def text(options: Mapping[str, Any], name: str) -> str | None:
+    """Text that is not empty, or ``None`` where the option is absent."""
+    value = options.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return value
+    raise PolicyConfigurationError(f"The option '{name}' is text, not {value!r}.")
+
+
+def sha256(options: Mapping[str, Any], name: str) -> str | None:
+    """64 hexadecimal digits in lower case, or ``None`` where the option is absent."""
+    value = text(options, name)
+    if value is None:
+        return None
+    if len(value) != 64 or not set(value.lower()) <= set("0123456789abcdef"):
+        raise PolicyConfigurationError(f"The option '{name}' is a SHA-256, 64 hexadecimal digits, not '{value}'.")
+    return value.lower()

@@ -43,7 +43,7 @@ class SentenceTransformerEncoder:
     """all-MiniLM-L6-v2 by sentence-transformers; about 700 texts a second on two cores."""
 
     def __init__(self, folder: Path, revision: str) -> None:
-        from pipeline.embeddings.torchvision_operators import define_missing_operators
+        from core.torchvision_operators import define_missing_operators
 
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

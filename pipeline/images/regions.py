@@ -72,7 +72,7 @@ class EasyOcrText:
     name = "easyocr"
 
     def __init__(self, weights: Path) -> None:
-        from pipeline.embeddings.torchvision_operators import define_missing_operators
+        from core.torchvision_operators import define_missing_operators
 
         define_missing_operators()
         import easyocr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 
 from inference.exceptions import PolicyLoadError
 from inference.policies.base import FloatArray
+from inference.policies.checkpoint_folder import file_digest, verify
 from inference.policies.compact.network import CompactConfig, CompactNetwork
 
 SHIPPED = Path(__file__).with_name("weights") / "panda-pick.safetensors"
@@ -59,7 +59,7 @@ def write_checkpoint(path: Path, network: CompactNetwork, normalisation: Normali
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata=metadata)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_digest(path)
 
 
 def read_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[CompactNetwork, Normalisation]:
@@ -69,8 +69,8 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[CompactNe
     """
     if not path.is_file():
         raise PolicyLoadError(f"There is no checkpoint at '{path}'.")
-    if sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sha256.lower():
-        raise PolicyLoadError(f"The checkpoint '{path.name}' does not have the SHA-256 that was asked for.")
+    if sha256 is not None:
+        verify(file_digest(path), expected=sha256, name=path.name)
     try:
         with safe_open(path, framework="pt") as archive:
             metadata = archive.metadata() or {}

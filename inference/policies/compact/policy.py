@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from inference.exceptions import AcceleratorOutOfMemoryError, PolicyConfigurationError, PolicyLoadError
+from inference.exceptions import PolicyLoadError
+from inference.policies import accelerator
+from inference.policies import options as read
+from inference.policies.accelerator import Accelerator, AcceleratorOptions
 from inference.policies.base import (
     ActionChunk,
     FloatArray,
@@ -18,49 +21,45 @@ from inference.policies.base import (
     PolicyInfo,
     reject_unknown_options,
 )
+from inference.policies.checkpoint_folder import file_digest
 
 if TYPE_CHECKING:
-    import torch
-
     from inference.policies.compact.checkpoint import Normalisation
     from inference.policies.compact.network import CompactNetwork
 
-_OPTIONS = ("checkpoint", "sha256", "device")
-_DEVICES = ("auto", "cpu", "cuda")
+_OPTIONS = ("checkpoint", "sha256", *accelerator.OPTIONS)
 
 
 class CompactPolicy(Policy):
     """A small language-conditioned visuomotor network in PyTorch.
 
     Options: ``checkpoint``, a path (default: the one that ships with the project, for the demo robot); ``sha256``,
-    which the file must have; ``device``: ``auto`` (default), ``cpu`` or ``cuda``. A camera that an observation lacks
-    is taken to be black.
+    which the file must have; ``device``, ``dtype`` and ``compile`` as in ``AcceleratorOptions``. A camera that an
+    observation lacks is taken to be black.
     """
 
     backend: ClassVar[str] = "compact"
 
-    def __init__(self, *, checkpoint: Path | None = None, sha256: str | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, *, checkpoint: Path | None = None, sha256: str | None = None, place: AcceleratorOptions | None = None
+    ) -> None:
         self._checkpoint = checkpoint
         self._sha256 = sha256
-        self._device_name = device
+        self._place = place or AcceleratorOptions()
         self._info: PolicyInfo | None = None
         self._network: CompactNetwork | None = None
         self._normalisation: Normalisation
-        self._device: torch.device
+        self._accelerator: Accelerator
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """Raises ``PolicyConfigurationError``; the checkpoint itself is looked at by ``load``."""
         reject_unknown_options(options, _OPTIONS, backend=cls.backend)
-        for name, value in options.items():
-            if not isinstance(value, str):
-                raise PolicyConfigurationError(f"The option '{name}' is text, not {value!r}.")
-        device = options.get("device", "auto")
-        if device not in _DEVICES:
-            raise PolicyConfigurationError(f"The option 'device' is one of {', '.join(_DEVICES)}, not '{device}'.")
-        checkpoint = options.get("checkpoint")
+        checkpoint = read.text(options, "checkpoint")
         return cls(
-            checkpoint=Path(checkpoint) if checkpoint else None, sha256=options.get("sha256") or None, device=device
+            checkpoint=Path(checkpoint) if checkpoint else None,
+            sha256=read.sha256(options, "sha256"),
+            place=AcceleratorOptions.read(options),
         )
 
     @property
@@ -70,17 +69,13 @@ class CompactPolicy(Policy):
         return self._info
 
     def load(self) -> None:
-        import torch
-
         from inference.policies.compact.checkpoint import SHIPPED, read_checkpoint
 
-        has_cuda = torch.cuda.is_available()
-        if self._device_name == "cuda" and not has_cuda:
-            raise PolicyLoadError("The option 'device' asks for CUDA and this machine has none.")
         path = self._checkpoint or SHIPPED
+        self._accelerator = Accelerator(self._place)
         network, self._normalisation = read_checkpoint(path, sha256=self._sha256)
-        self._device = torch.device("cuda" if has_cuda and self._device_name != "cpu" else "cpu")
-        self._network = network.to(self._device)
+        self._accelerator.place(network)
+        self._network = network
         config = network.config
         self._info = PolicyInfo(
             name=path.stem,
@@ -89,43 +84,43 @@ class CompactPolicy(Policy):
             state_size=config.state_size,
             action_names=config.action_names,
             horizon=config.horizon,
-            metadata={"device": str(self._device), "parameters": sum(p.numel() for p in network.parameters())},
+            metadata={
+                **self._accelerator.describe(),
+                "parameters": sum(p.numel() for p in network.parameters()),
+                "sha256": file_digest(path),
+            },
         )
         # The first call picks kernels and takes several times longer than the next.
-        self.infer([Observation(images={}, state=np.zeros(config.state_size, dtype=np.float32), instruction="")])
+        nothing = Observation(images={}, state=np.zeros(config.state_size, dtype=np.float32), instruction="")
+        for size in self._accelerator.warm_up_sizes:
+            self.infer([nothing] * size)
 
     def infer(self, observations: Sequence[Observation]) -> list[ActionChunk]:
-        import torch
-
         from inference.policies.compact.network import hash_instruction
 
-        if self._network is None:
+        network = self._network
+        if network is None:
             raise PolicyLoadError("The compact policy is not loaded.")
         if not observations:
             return []
-        config, known = self._network.config, self._normalisation
+        config, known, send = network.config, self._normalisation, self._accelerator.send
         pictures = {camera: self._pictures(camera, observations) for camera in config.cameras}
         states = (np.stack([observation.state for observation in observations]) - known.state_mean) / known.state_std
         texts = np.stack([hash_instruction(item.instruction, config.text_buckets) for item in observations])
-        try:
-            with torch.inference_mode():
-                normalised = self._network(
-                    {camera: torch.from_numpy(batch).to(self._device) for camera, batch in pictures.items()},
-                    torch.from_numpy(states.astype(np.float32)).to(self._device),
-                    torch.from_numpy(texts).to(self._device),
-                )
-        except torch.OutOfMemoryError as error:
-            raise AcceleratorOutOfMemoryError(f"A batch of {len(observations)} does not fit.") from error
-        actions: FloatArray = normalised.cpu().numpy() * known.action_std + known.action_mean
+
+        def normalised() -> FloatArray:
+            sent = {camera: send(batch) for camera, batch in pictures.items()}
+            return network(sent, send(states.astype(np.float32)), send(texts)).float().cpu().numpy()
+
+        actions: FloatArray = (
+            self._accelerator.run(normalised, batch=len(observations)) * known.action_std + known.action_mean
+        )
         return [ActionChunk(np.clip(chunk, known.action_low, known.action_high)) for chunk in actions]
 
     def close(self) -> None:
-        if self._network is not None and self._device.type == "cuda":
-            import torch
-
+        if self._network is not None:
             self._network = None
-            torch.cuda.empty_cache()
-        self._network = None
+            self._accelerator.release()
 
     def _pictures(self, camera: str, observations: Sequence[Observation]) -> ImageArray:
         black = np.zeros((*self.info.image_size, 3), dtype=np.uint8)
