@@ -6,7 +6,7 @@ Importing this module loads no torch: the web process reads a version's options 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -79,12 +79,23 @@ class Accelerator:
         """Batch sizes to try before the first robot: kernels are picked, and compiled, for one and for several."""
         return (1, 2) if self.compiles or self.device.type == "cuda" else (1,)
 
-    def place(self, network: torch.nn.Module) -> None:
-        """Move ``network`` here, in evaluation mode, and have it compiled at its first use where that was asked for."""
-        network.to(self.device, self.weights_dtype)
+    def place(
+        self, network: torch.nn.Module, *, compiled: Sequence[torch.nn.Module] | None = None, converts: bool = True
+    ) -> None:
+        """Move ``network`` here, in evaluation mode; it, or only the parts of it that ``compiled`` names, is compiled
+        at its first use where that was asked for.
+
+        Weights are converted unless the network chose their dtypes itself. Buffers keep theirs: the
+        frequencies of rotary embeddings lose their meaning in half precision.
+        """
+        network.to(self.device)
         network.eval().requires_grad_(False)
+        for parameter in network.parameters():
+            if converts and parameter.is_floating_point():
+                parameter.data = parameter.data.to(self.weights_dtype)
         if self.compiles:
-            network.compile(dynamic=True)
+            for part in [network] if compiled is None else compiled:
+                part.compile(dynamic=True)
 
     def send(self, values: npt.NDArray[np.generic] | torch.Tensor) -> torch.Tensor:
         """``values`` on the device; to a GPU from page-locked memory, so that the copy waits for nobody."""

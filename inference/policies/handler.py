@@ -16,6 +16,8 @@ POLICY_BACKENDS: dict[str, str] = {
     "python": "inference.policies.python.PythonPolicy",
     "openpi": "inference.policies.openpi.OpenpiPolicy",
     "replay": "inference.policies.replay.ReplayPolicy",
+    "transformers": "inference.policies.vision_language.policy.TransformersPolicy",
+    "lerobot": "inference.policies.lerobot.policy.LerobotPolicy",
 }
 
 
