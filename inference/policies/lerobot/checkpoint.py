@@ -1,5 +1,5 @@
-"""A LeRobot checkpoint (0.4): ``config.json``, ``model.safetensors`` and the processors that normalise, looked at before
-any of it is used.
+"""A LeRobot checkpoint (0.4), looked at before any of it is used: ``config.json``, ``model.safetensors`` and the
+processors that normalise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Described:
         config = read_json(folder / "config.json")
         kind = config.get("type")
         if kind not in CLASSES:
-            raise PolicyLoadError(f"A LeRobot policy of the type {kind!r} is not served; known are {', '.join(CLASSES)}.")
+            raise PolicyLoadError(f"A LeRobot policy of type {kind!r} is not served; known are {', '.join(CLASSES)}.")
         if not (folder / "model.safetensors").is_file():
             raise PolicyLoadError(f"The checkpoint '{folder.name}' holds no model.safetensors.")
         cameras, state_size = {}, 0

@@ -44,7 +44,7 @@ class LerobotPolicy(Policy):
         reject_unknown_options(options, _OPTIONS, backend=self.backend)
         checkpoint = read.text(options, "checkpoint")
         if checkpoint is None:
-            raise PolicyConfigurationError("The lerobot backend needs 'checkpoint', a folder or a name on the hub.")
+            raise PolicyConfigurationError("The lerobot backend needs 'checkpoint', a folder or a hub's name.")
         self._checkpoint = checkpoint
         self._revision = read.text(options, "revision")
         self._sha256 = read.sha256(options, "sha256")

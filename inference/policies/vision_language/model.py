@@ -44,11 +44,12 @@ class ImageTextModel:
         self._accelerator = accelerator
         self._one_at_a_time = with_code
         roles = remote_code.classes_named(folder) if with_code else {}
-        loader = transformers.AutoModelForImageTextToText
+        library: Any = transformers
+        loader = library.AutoModelForImageTextToText
         if "AutoModelForVision2Seq" in roles:
-            loader = transformers.AutoModelForVision2Seq
+            loader = library.AutoModelForVision2Seq
         with reading_checkpoint(folder):
-            self._processor = transformers.AutoProcessor.from_pretrained(
+            self._processor = library.AutoProcessor.from_pretrained(
                 folder, trust_remote_code=with_code, local_files_only=True
             )
             self._network, report = loader.from_pretrained(

@@ -50,7 +50,7 @@ class TransformersPolicy(Policy):
         reject_unknown_options(options, _OPTIONS, backend=self.backend)
         checkpoint = read.text(options, "checkpoint")
         if checkpoint is None:
-            raise PolicyConfigurationError("The transformers backend needs 'checkpoint', a folder or a name on the hub.")
+            raise PolicyConfigurationError("The transformers backend needs 'checkpoint', a folder or a hub's name.")
         self._checkpoint = checkpoint
         self._revision = read.text(options, "revision")
         self._sha256 = read.sha256(options, "sha256")
@@ -66,7 +66,7 @@ class TransformersPolicy(Policy):
         images = read.count(options, "images", default=1)
         cameras = read.names(options, "cameras") or tuple(f"image_{number}" for number in range(images))
         if len(cameras) < images:
-            raise PolicyConfigurationError(f"The option 'images' asks for {images}; the collection's cameras are fewer.")
+            raise PolicyConfigurationError(f"The option 'images' is {images}; the collection's cameras are fewer.")
         self._cameras = cameras[:images]
         self._state_size = read.count(options, "state_size", default=1)
         self._action_names = read.names(options, "action_names")
@@ -164,8 +164,7 @@ class TransformersPolicy(Policy):
         pictures = [np.full((*self.info.image_size, 3), shade, np.uint8) for shade in (0, 255)]
         state = np.zeros(self._state_size, np.float32)
         looks = [
-            Observation({camera: picture for camera in self._cameras}, state, "pick up the object")
-            for picture in pictures
+            Observation(dict.fromkeys(self._cameras, picture), state, "pick up the object") for picture in pictures
         ]
         black, white = (self._say([look]) for look in looks)
         if np.abs(black.first - white.first).max() < _SEES:

@@ -54,7 +54,7 @@ class Projector(nn.Module):
 class PrismaticNetwork(nn.Module):
     """``eyes`` look at the same picture; their patches, side by side, stand in the prompt after its first word."""
 
-    def __init__(self, eyes: Sequence[VisionTransformer], projector: Projector, language_model: nn.Module) -> None:
+    def __init__(self, eyes: Sequence[VisionTransformer], projector: Projector, language_model: Any) -> None:
         super().__init__()
         self.eyes = nn.ModuleList(eyes)
         self.projector = projector
@@ -87,7 +87,9 @@ class PrismaticModel:
         config, images = (read_json(folder / name) for name in ("config.json", "preprocessor_config.json"))
         weights = _weights(folder)
         with reading_checkpoint(folder):
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+                folder, trust_remote_code=False, local_files_only=True
+            )
             self.network = _network(config, weights, accelerator.weights_dtype)
         height, width = (images.get("input_sizes") or [[3, 224, 224]])[0][1:]
         self.image_size = (int(height), int(width))
@@ -139,7 +141,8 @@ def _network(config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: to
     projector.load_state_dict(projecting)
     text = dict(config["text_config"])
     language_config = CONFIG_MAPPING[text.pop("model_type", "llama")](**text)
-    language_model, report = MODEL_FOR_CAUSAL_LM_MAPPING[type(language_config)].from_pretrained(
+    language_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(language_config)]
+    language_model, report = language_class.from_pretrained(
         None,
         config=language_config,
         state_dict=_below("language_model.", weights),

@@ -31,7 +31,7 @@ class Spoken:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
 
-class _OnlyActions(LogitsProcessor):  # type: ignore[misc]
+class _OnlyActions(LogitsProcessor):
     """Any other word would be decoded into the end of the range, an action that the model never meant."""
 
     def __init__(self, tokens: ActionTokens) -> None:
@@ -49,7 +49,7 @@ def speak(model: Any, inputs: dict[str, torch.Tensor], *, count: int, tokens: Ac
     said = model.generate(
         **inputs,
         # The checkpoint's own habits (sampling, penalties, an end word) are for text.
-        generation_config=GenerationConfig(
+        generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=count,
             min_new_tokens=count,
             do_sample=False,

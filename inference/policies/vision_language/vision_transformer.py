@@ -86,9 +86,9 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         width, channels, patch, _ = shapes["patch_embed.proj.weight"]
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(
-            channels, width, kernel_size=patch, stride=patch, bias="patch_embed.proj.bias" in shapes
+        has_bias = "patch_embed.proj.bias" in shapes
+        self.patch_embed = nn.ModuleDict(
+            {"proj": nn.Conv2d(channels, width, kernel_size=patch, stride=patch, bias=has_bias)}
         )
         self.pos_embed = nn.Parameter(torch.zeros(shapes["pos_embed"]))
         self.cls_token = nn.Parameter(torch.zeros(shapes["cls_token"])) if "cls_token" in shapes else None
@@ -127,7 +127,7 @@ class VisionTransformer(nn.Module):
         return network
 
     def forward(self, pictures: Tensor) -> Tensor:
-        values = self.patch_embed.proj(pictures).flatten(2).transpose(1, 2)
+        values = self.patch_embed["proj"](pictures).flatten(2).transpose(1, 2)
         patches = values.shape[1]
         prefix = [token.expand(len(values), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
         if self.pos_embed.shape[1] == patches:

@@ -21,7 +21,10 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "python": {"path": "tests.inference.policies.users_policies:HoldStill"},
     "openpi": {"url": f"ws://127.0.0.1:{openpi_server.PORT}", "cameras": "base,wrist", "state_size": 7, "horizon": 4},
     "replay": {"path": str(Path(__file__).with_name("episode.jsonl")), "state_size": 2, "action_names": "x,y,grip"},
+    "transformers": {"checkpoint": "written by the fixture", "device": "cpu", "steps": 2, "state_size": 7},
+    "lerobot": {"checkpoint": "written by the fixture", "device": "cpu", "horizon": 5},
 }
+HEAVY = {"compact", "transformers", "lerobot"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,12 +33,28 @@ def running_openpi_server() -> Iterator[None]:
         yield
 
 
+def checkpoint_for(backend: str, folder: Path) -> dict[str, Any]:
+    """A tiny checkpoint with random weights, for backends that have none of their own."""
+    if backend == "transformers":
+        from tests.inference.policies import tiny_checkpoints
+
+        return {"checkpoint": str(tiny_checkpoints.write_llava(folder / "llava"))}
+    if backend == "lerobot":
+        pytest.importorskip("lerobot", reason="no lerobot: see requirements/lerobot.txt")
+        from tests.inference.policies.lerobot import tiny_policies
+
+        return {"checkpoint": str(tiny_policies.write_diffusion(folder / "diffusion"))}
+    return {}
+
+
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.ml if name == "compact" else ()) for name in BACKENDS],
+    params=[pytest.param(name, marks=pytest.mark.ml if name in HEAVY else ()) for name in BACKENDS],
 )
-def policy(request: pytest.FixtureRequest) -> Iterator[Policy]:
-    policy = create_policy(request.param, BACKENDS[request.param])
+def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policy]:
+    backend: str = request.param
+    checkpoint = checkpoint_for(backend, tmp_path_factory.mktemp(backend))
+    policy = create_policy(backend, {**BACKENDS[backend], **checkpoint})
     policy.load()
     yield policy
     policy.close()

@@ -13,7 +13,10 @@ SIMULATED = {"simulated": "inference.policies.simulated.SimulatedPolicy"}
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(PolicyConfigurationError, match=r"'tensorflow'.*compact, openpi, python, replay, simulated"):
+    with pytest.raises(
+        PolicyConfigurationError,
+        match=r"'tensorflow'.*compact, lerobot, openpi, python, replay, simulated, transformers",
+    ):
         create_policy("tensorflow", {})
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "django", "pybullet", "panda_gym", "PIL", "cv2")
+HEAVY = ("torch", "transformers", "lerobot", "huggingface_hub", "django", "pybullet", "panda_gym", "PIL", "cv2")
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,8 @@ HEAVY = ("torch", "django", "pybullet", "panda_gym", "PIL", "cv2")
         "import inference.policies.base, inference.policies.handler",
         "from inference.policies.handler import create_policy; create_policy('simulated', {}).load()",
         "from inference.policies.handler import create_policy; create_policy('compact', {})",
+        "from inference.policies.handler import create_policy; create_policy('transformers', {'checkpoint': 'a/b'})",
+        "from inference.policies.handler import create_policy; create_policy('lerobot', {'checkpoint': 'a/b'})",
         "import inference.demo_robot.description",
     ],
 )

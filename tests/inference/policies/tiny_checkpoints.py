@@ -46,7 +46,12 @@ def write_llava(folder: Path, *, seed: int = 0, images: int = 1, **settings: Any
     network = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=CLIPVisionConfig(
-                hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=28,
+                patch_size=14,
             ),
             text_config=_language(),
             image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
@@ -122,7 +127,10 @@ def change(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _blocks(width: int, *, layers: int) -> dict[str, torch.Tensor]:
-    weights = {"patch_embed.proj.weight": torch.randn(width, 3, 14, 14) / 24, "patch_embed.proj.bias": torch.randn(width)}
+    weights = {
+        "patch_embed.proj.weight": torch.randn(width, 3, 14, 14) / 24,
+        "patch_embed.proj.bias": torch.randn(width),
+    }
     for layer in range(layers):
         block = {
             "norm1.weight": 1 + torch.randn(width) / 10,

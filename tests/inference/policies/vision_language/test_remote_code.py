@@ -14,7 +14,7 @@ from tests.inference.policies.observations import observation_for
 
 pytestmark = pytest.mark.ml
 
-CODE = '''
+CODE = """
 from pathlib import Path
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
@@ -31,7 +31,7 @@ class OwnModel(LlavaForConditionalGeneration):
     def generate(self, **inputs):
         assert len(inputs["input_ids"]) == 1, "this model answers one observation at a time"
         return super().generate(**inputs)
-'''
+"""
 
 
 @pytest.fixture
@@ -88,9 +88,7 @@ def test_code_that_changed_since_it_was_allowed_does_not_run(checkpoint: Path, r
 
 
 def test_code_of_another_repository_never_runs(checkpoint: Path, ran: Path) -> None:
-    tiny_checkpoints.change(
-        checkpoint / "config.json", {"auto_map": {"AutoConfig": "somebody/else--own.OwnConfig"}}
-    )
+    tiny_checkpoints.change(checkpoint / "config.json", {"auto_map": {"AutoConfig": "somebody/else--own.OwnConfig"}})
     allowed = checkpoint_folder.digest(checkpoint)
     policy = create_policy("transformers", {"checkpoint": str(checkpoint), "trust_remote_code": allowed})
 

@@ -84,7 +84,10 @@ def test_openvla_says_what_its_parts_say_when_put_together_by_hand(openvla: Path
     language.load_state_dict(part("language_model."))
     projector = part("projector.")
     picture = torch.from_numpy(observation.images["image_0"]).permute(2, 0, 1)[None].float() / 255
-    imagenet = [torch.tensor(values).view(1, 3, 1, 1) for values in ([0.484375, 0.455078125, 0.40625], [0.228515625, 0.2236328125, 0.224609375])]
+    imagenet = [
+        torch.tensor(values).view(1, 3, 1, 1)
+        for values in ([0.484375, 0.455078125, 0.40625], [0.228515625, 0.2236328125, 0.224609375])
+    ]
     eyes = (
         ("vision_backbone.featurizer.", (picture - imagenet[0]) / imagenet[1]),
         ("vision_backbone.fused_featurizer.", (picture - 0.5) / 0.5),
