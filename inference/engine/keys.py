@@ -8,6 +8,7 @@
 ``circuit:<version>``       hash: ``failures`` in a row, ``until`` when it closes for a probe (Redis milliseconds)
 ``probe:<version>``         the one request that tests a half-open circuit
 ``worker:<name>``           heartbeat of an inference worker: the versions that it has loaded
+``accelerators:<name>``     what an inference worker's GPUs hold and do, forgotten after some seconds
 ``workers``                 set: the names of workers that beat lately
 ``replies:<process>``       channel: answers for one web process
 ``live:<collection>``       channel: what viewers of a collection see
@@ -56,6 +57,10 @@ def probe(version_id: uuid.UUID | str) -> str:
 
 def worker(name: str) -> str:
     return key("worker", name)
+
+
+def accelerators(name: str) -> str:
+    return key("accelerators", name)
 
 
 def workers() -> str:

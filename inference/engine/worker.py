@@ -19,6 +19,7 @@ from django.db import DatabaseError, close_old_connections, connections
 from core.redis import UNAVAILABLE, engine_redis
 from inference import live
 from inference.engine import keys, registry
+from inference.engine.accelerators import AcceleratorReporter
 from inference.engine.clock import RedisClock
 from inference.engine.finisher import Finished, Finisher
 from inference.engine.served_version import ServedVersion
@@ -44,6 +45,7 @@ class InferenceWorker:
         self._failed: dict[uuid.UUID, str] = {}
         self._unwanted_since: dict[uuid.UUID, float] = {}
         self._publisher = live.Publisher()
+        self._accelerators = AcceleratorReporter(self.name)
         self._stopping = threading.Event()
         self._changed = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="engine-keeper", daemon=True)
@@ -173,6 +175,7 @@ class InferenceWorker:
                     if time.monotonic() >= next_beat:
                         next_beat = time.monotonic() + _BEAT_SECONDS
                         self._announce()
+                        self._accelerators.beat()
                     if control.get_message(timeout=0.1):
                         self._changed.set()
             except UNAVAILABLE:

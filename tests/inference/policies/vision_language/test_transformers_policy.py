@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from inference.exceptions import PolicyConfigurationError, PolicyLoadError
 from inference.policies import checkpoint_folder
@@ -21,6 +20,7 @@ from inference.policies.vision_language.action_tokens import ActionStatistics, A
 from inference.policies.vision_language.vision_transformer import VisionTransformer
 from tests.inference.policies import tiny_checkpoints
 from tests.inference.policies.observations import observation_for
+from tests.inference.policies.tiny_checkpoints import LlamaConfig, LlamaForCausalLM
 
 pytestmark = pytest.mark.ml
 
