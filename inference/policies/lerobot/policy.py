@@ -146,6 +146,8 @@ class LerobotPolicy(Policy):
                 f"The lerobot backend needs LeRobot, and Python finds no '{error.name}'. Install it beside the project "
                 "with pip install --no-deps -r requirements/lerobot.txt."
             ) from error
+        if described.kind == "pi0":
+            _check_that_pi0_can_run()
         config = PreTrainedConfig.from_pretrained(folder, local_files_only=True)
         config.device = str(self._accelerator.device)
         config.pretrained_path = None
@@ -223,6 +225,17 @@ class LerobotPolicy(Policy):
             return shares
         # Images arrive in the first camera's size; the others may have been taught in another.
         return functional.interpolate(shares, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _check_that_pi0_can_run() -> None:
+    """LeRobot 0.4 runs pi0 on a changed transformers only, and says so after it has built three billion weights."""
+    try:
+        import_module("transformers.models.siglip.check")
+    except ImportError as error:
+        raise PolicyLoadError(
+            "LeRobot runs pi0 on its own build of transformers only (its extra 'pi'), which is not installed. Or "
+            "have openpi's server run it, behind the openpi backend."
+        ) from error
 
 
 def _check_that_weights_were_taken(policy: Any, folder: Path) -> None:

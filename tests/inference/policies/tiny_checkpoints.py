@@ -39,10 +39,10 @@ STATISTICS: dict[str, Any] = {
 WORDS = ("pick", "up", "the", "red", "cube", "object", "In:", "What", "should", "robot", "take", "to", "Out:", "▁")
 
 
-def write_llava(folder: Path, *, seed: int = 0, images: int = 1, **settings: Any) -> Path:
+def write_llava(folder: Path, *, seed: int = 0, **settings: Any) -> Path:
     """LLaVA: CLIP and Llama, with its processor; ``settings`` go into config.json."""
     torch.manual_seed(seed)
-    tokenizer = _tokenizer(extra=("<image>",))
+    tokenizer = words_tokenizer({"image_token": "<image>"})
     network = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=CLIPVisionConfig(
@@ -85,7 +85,7 @@ def write_openvla(folder: Path, *, seed: int = 0, width: int = 32, **settings: A
     _spread(language)
     weights |= _named("language_model.", language.state_dict())
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
-    _tokenizer().save_pretrained(folder)
+    words_tokenizer().save_pretrained(folder)
     config = {
         "model_type": "openvla",
         "auto_map": {"AutoModelForVision2Seq": "modeling_prismatic.OpenVLAForActionPrediction"},
@@ -174,9 +174,12 @@ def _language() -> LlamaConfig:
     )
 
 
-def _tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
-    """Words at the beginning of the vocabulary; the last 256 are actions and have no spelling."""
-    words = ["<pad>", "<s>", "</s>", "<unk>", *WORDS, *extra]
+def words_tokenizer(special: Mapping[str, str] | None = None) -> PreTrainedTokenizerFast:
+    """Words at the beginning of the vocabulary; the last 256 are actions and have no spelling. ``special``: role to
+    word, such as the mark for an image.
+    """
+    named = dict(special or {})
+    words = ["<pad>", "<s>", "</s>", "<unk>", *WORDS, *named.values()]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -188,5 +191,5 @@ def _tokenizer(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
         eos_token="</s>",
         pad_token="<pad>",
         unk_token="<unk>",
-        extra_special_tokens={"image_token": "<image>"} if extra else {},
+        extra_special_tokens=named,
     )

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.inference.policies.lerobot import tiny_policies
+from tests.inference.policies.tiny_checkpoints import change
 
 pytestmark = pytest.mark.ml
 
@@ -34,6 +35,12 @@ def act(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_policies.write_diffusion(tmp_path_factory.mktemp("models") / "diffusion")
+
+
+@pytest.fixture(scope="module")
+def smolvla(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    return tiny_policies.write_smolvla(folder / "smolvla", folder / "vlm")
 
 
 def loaded(folder: Path, **options: Any) -> Policy:
@@ -59,12 +66,13 @@ def test_act_answers_what_lerobot_itself_answers_in_the_units_of_its_data(act: P
     np.testing.assert_allclose(found, normalised * tiny_policies.DEVIATION + tiny_policies.MEAN, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["act", "diffusion"])
+@pytest.mark.parametrize("architecture", ["act", "diffusion", "smolvla"])
 def test_an_answer_depends_neither_on_neighbours_nor_on_what_was_asked_before(
     architecture: str, request: pytest.FixtureRequest
 ) -> None:
     policy = loaded(request.getfixturevalue(architecture))
-    observations = [observation_for(policy.info, seed=seed) for seed in range(5)]
+    texts = ("pick up the red cube", "cube", "take the object to the robot", "pick", "the cube")
+    observations = [observation_for(policy.info, seed=seed, instruction=text) for seed, text in enumerate(texts)]
 
     together = policy.infer(observations)
     alone = [policy.infer([observation])[0] for observation in reversed(observations)][::-1]
@@ -95,6 +103,29 @@ def test_diffusion_gives_the_steps_from_now_on_that_lerobot_would_give_an_episod
 
     expected = policy._after(torch.stack([first, *rest], dim=1))[0].numpy()  # type: ignore[attr-defined]
     np.testing.assert_allclose(policy.infer([observation])[0].actions, expected, atol=1e-4)
+
+
+def test_smolvla_finds_its_language_model_where_it_was_moved_to(smolvla: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(smolvla, tmp_path / "smolvla"))
+    moved = Path(shutil.copytree(smolvla.parent / "vlm", tmp_path / "moved"))
+    for name in ("config.json", "policy_preprocessor.json"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace(str(smolvla.parent / "vlm"), "/nowhere/vlm"))
+    observation = observation_for(loaded(smolvla).info)
+
+    with pytest.raises(PolicyLoadError, match="cannot be loaded"):
+        loaded(folder)
+    found = loaded(folder, vlm=str(moved)).infer([observation])[0].actions
+
+    np.testing.assert_array_equal(found, loaded(smolvla).infer([observation])[0].actions)
+
+
+def test_pi0_is_refused_before_it_is_built_where_it_cannot_run(act: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(act, tmp_path / "pi0"))
+    change(folder / "config.json", {"type": "pi0"})
+
+    with pytest.raises(PolicyLoadError, match="its own build of transformers"):
+        loaded(folder)
 
 
 def test_another_seed_is_other_noise(diffusion: Path) -> None:
