@@ -13,7 +13,8 @@ from collections_app.models import Collection
 from inference import services
 from inference.exceptions import PolicyError
 from inference.models import PolicyVersion
-from inference.policies.handler import backends
+from inference.policies.handler import backends, create_policy
+from inference.policies.python import PythonPolicy
 
 
 class Command(BaseCommand):
@@ -26,7 +27,9 @@ class Command(BaseCommand):
         parser.add_argument("--collection", metavar="SLUG")
         parser.add_argument("--activate", action="store_true", help="All of the collection's traffic goes to it.")
         parser.add_argument("--shadow", action="store_true", help="It sees every observation and is never heard.")
-        parser.add_argument("--sha256", default="", help="The checkpoint's SHA-256, checked before it is loaded.")
+        parser.add_argument(
+            "--sha256", default="", help="The checkpoint's SHA-256 (docs/policies.md), checked at load."
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         name, separator, version = options["name"].partition("@")
@@ -48,6 +51,7 @@ class Command(BaseCommand):
         parsed = services.parse_options(options["option"])
         known = PolicyVersion.objects.filter(name=name, version=version).first()
         if known is None:
+            self._check_options(options["backend"], parsed)
             return services.register_version(
                 name=name,
                 version=version,
@@ -58,6 +62,11 @@ class Command(BaseCommand):
         if (known.backend, known.options) != (options["backend"], parsed):
             raise CommandError(f"{known} is registered with another backend or other options. Use a new version.")
         return known
+
+    def _check_options(self, backend: str, options: dict[str, str]) -> None:
+        """Refuse now what the worker would refuse later. A user's own module need only be importable there."""
+        if backend in backends.names and backend != PythonPolicy.backend:
+            create_policy(backend, {name: value for name, value in options.items() if name != "max_batch"})
 
     def _deploy(self, registered: PolicyVersion, options: dict[str, Any]) -> str:
         if not options["collection"]:
