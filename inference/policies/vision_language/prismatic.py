@@ -87,7 +87,7 @@ class PrismaticModel:
         config, images = (read_json(folder / name) for name in ("config.json", "preprocessor_config.json"))
         weights = _weights(folder)
         with reading_checkpoint(folder):
-            self._tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+            self._tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]  # nosec B615: a local folder
                 folder, trust_remote_code=False, local_files_only=True
             )
             self.network = _network(config, weights, accelerator.weights_dtype)
