@@ -27,7 +27,7 @@ run: install ## The whole system, until Ctrl-C
 	@exec $(python) -m vla_project.launcher run
 
 test: install-dev ## The whole test suite, on services that it starts itself; ARGS="tests/inference -x" narrows it
-	$(python) -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(python) -m pytest -n 2 $(ARGS)
 
 lint: install-dev ## Everything that is checked without running the system
 	$(python) -m ruff check $(sources)

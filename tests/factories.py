@@ -57,6 +57,7 @@ class ActionSpaceFactory(DjangoModelFactory):
     class Meta:
         model = ActionSpace
         skip_postgeneration_save = True
+        skip_postgeneration_save = True
 
     name = factory.Sequence(lambda n: f"arm {n}")
     control_rate_hz = 20.0
@@ -97,6 +98,7 @@ class ApiKeyFactory(DjangoModelFactory):
 
     class Meta:
         model = ApiKey
+        skip_postgeneration_save = True
         skip_postgeneration_save = True
 
     name = factory.Sequence(lambda n: f"key {n}")
@@ -162,6 +164,7 @@ class InferenceResultFactory(DjangoModelFactory):
 
     class Meta:
         model = InferenceResult
+        skip_postgeneration_save = True
 
     request_id = factory.LazyFunction(uuid7)
     collection = factory.SubFactory(CollectionFactory)

@@ -42,7 +42,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         _start(redis.start, redis.stop, early_config)
         os.environ["REDIS_URL"] = redis.url
     var_dir = folder / "var"
-    var_dir.mkdir(parents=True)
+    (var_dir / "static").mkdir(parents=True)  # WhiteNoise warns, for every client, where there is none
     os.environ["VAR_DIR"] = str(var_dir)
     return (yield)
 

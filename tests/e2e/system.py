@@ -10,6 +10,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,17 @@ class RunningSystem:
             text=True,
             timeout=120,
         ).stdout
+
+    @contextmanager
+    def resting_robot(self) -> Iterator[None]:
+        """The demo robot holds still meanwhile, and leaves its share of the processor to others."""
+        pids = self.pids(r"manage\.py demo_robot")
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def database(self) -> psycopg.Connection[Any]:
         """A connection to its PostgreSQL."""

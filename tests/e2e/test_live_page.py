@@ -18,7 +18,7 @@ from inference.demo_robot.description import CAMERAS, STATE_DIMENSIONS
 from tests.e2e.system import RunningSystem
 from tests.e2e.test_whole_system import log_in
 
-pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.xdist_group("system")]
+pytestmark = [pytest.mark.processes, pytest.mark.browser]
 
 STEPS = 30
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.e2e.system import RunningSystem
 from tests.inference.waiting import wait_until
 
-pytestmark = [pytest.mark.processes, pytest.mark.browser, pytest.mark.xdist_group("system")]
+pytestmark = [pytest.mark.processes, pytest.mark.browser]
 
 
 def log_in(page: Page, system: RunningSystem, name: str) -> None:
@@ -68,6 +68,7 @@ def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_a
     task_id = urllib.parse.urlsplit(page.url).path.split("/")[2]
     number = page.locator("form[data-editor] input[type=number]").first
     corrected = "0.0123"
+    expect(page.locator("[data-numbers]:not([open])")).to_be_visible()  # the page's script has run
     page.get_by_text("Numbers", exact=True).click()
     number.fill(corrected)
     number.press("Tab")

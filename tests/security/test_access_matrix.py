@@ -20,7 +20,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.choices import ROLE_PERMISSIONS, Permission
-from tests.security.world import EVERYBODY, KEYS, OUTSIDERS, ROLES, World, client_of, create_world
+from tests.security.world import CHANGEABLE, EVERYBODY, KEYS, OUTSIDERS, ROLES, World, client_of, create_world
+from tests.security.writes import writes_to
 
 pytestmark = pytest.mark.django_db
 
@@ -234,19 +235,17 @@ class Answer:
 def ask(client: Client, method: str, row: Row, world: World, *, watch: bool = False) -> Answer:
     """One request, whose effects are undone; with ``watch`` they are looked for."""
     url, body = fill(row.url, world), fill(row.body or {}, world)
-    with transaction.atomic():
-        before = world.state() if watch else None
+    with transaction.atomic(), writes_to(CHANGEABLE if watch else ()) as writes:
         if method in ("GET", "HEAD"):
             response = getattr(client, method.lower())(url, body)
         elif row.json:
             response = client.generic(method, url, orjson.dumps(body), "application/json")
         else:
             response = client.generic(method, url, urlencode(body), "application/x-www-form-urlencoded")
-        changed = watch and world.state() != before
         transaction.set_rollback(True)
     content = b"".join(response.streaming_content) if response.streaming else response.content
     location = response.headers.get("Location", "")
-    return Answer(response.status_code, content.decode() + location, location, changed)
+    return Answer(response.status_code, content.decode() + location, location, bool(writes))
 
 
 def fault(row: Row, kind: str, answer: Answer, marker: str) -> str:
@@ -303,6 +302,12 @@ def test_each_caller_is_answered_what_the_row_says(world: World, clients: dict[s
             if reason:
                 faults[method, route, kind] = reason
     assert faults == {}
+
+
+def test_what_is_watched_for_is_noticed(world: World, clients: dict[str, Client]) -> None:
+    row = ROWS["PATCH", "api/v1/collections/<slug:slug>"]
+    assert ask(clients["manager"], "PATCH", row, world, watch=True).changed
+    assert not ask(clients["manager"], "GET", row, world, watch=True).changed
 
 
 def test_a_method_without_a_row_does_nothing(world: World, clients: dict[str, Client]) -> None:

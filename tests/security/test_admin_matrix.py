@@ -30,6 +30,7 @@ from tests.factories import CollectionFactory, MembershipFactory, UserFactory
 from tests.pages.admin_rows import MAKERS
 from tests.security.test_access_matrix import ANNOTATE, EXPORT, MANAGE, READ, REVIEW, _walk, holding
 from tests.security.world import KEYS, ROLES, client_of
+from tests.security.writes import writes_to
 
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +38,8 @@ MARKER = "kitchen-with-a-secret"
 STAFF = frozenset({*ROLES, "superuser"})
 SUPERUSER = frozenset({"superuser"})
 NOBODY: frozenset[str] = frozenset()
+# Rows that an action could make.
+CREATED = (ApiKey, Export, PipelineRun, GoldAnswer)
 KINDS = ("stranger", *ROLES, "superuser")
 OUR_APPS = ("accounts", "collections_app", "inference", "feedback", "pipeline")
 
@@ -166,22 +169,15 @@ class Answer:
 
 def ask(client: Client, method: str, url: str, watched: type[models.Model], body: Any = None) -> Answer:
     """One request, whose effects are looked for, then undone. Pages are rendered for strangers alone: it is slow."""
-    with transaction.atomic(), pytest.MonkeyPatch.context() as patch:
+    with transaction.atomic(), pytest.MonkeyPatch.context() as patch, writes_to((*CREATED, watched)) as writes:
         if not getattr(client, "reads", False):
             patch.setattr(SimpleTemplateResponse, "rendered_content", "")
-        before = state(watched) if method != "GET" else None
         send = {"GET": client.get, "POST": client.post}.get(method)
         response = send(url, body) if send else client.generic(method, url)
-        changed = method != "GET" and state(watched) != before
         listing = (getattr(response, "context_data", None) or {}).get("cl")
         listed = {one.pk for one in listing.result_list} if listing is not None else set()
         transaction.set_rollback(True)
-    return Answer(response.status_code, response.content.decode(), changed, listed)
-
-
-def state(watched: type[models.Model]) -> list[Any]:
-    created = [model._default_manager.count() for model in (ApiKey, Export, PipelineRun, GoldAnswer)]
-    return [created, list(watched._default_manager.order_by("pk").values())]
+    return Answer(response.status_code, response.content.decode(), method != "GET" and bool(writes), listed)
 
 
 def faults(rows: dict[str, models.Model], clients: dict[str, Client]) -> Iterator[tuple[str, str, str, int]]:

@@ -50,10 +50,6 @@ class World:
     # In everything that could be listed: whoever is not to know of it must not meet this word.
     marker = "kitchen-with-a-secret"
 
-    def state(self) -> list[Any]:
-        """Everything that a caller could want to change."""
-        return [list(model._default_manager.order_by("pk").values()) for model in CHANGEABLE]
-
     @property
     def names(self) -> dict[str, Any]:
         return {
