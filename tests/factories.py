@@ -57,7 +57,6 @@ class ActionSpaceFactory(DjangoModelFactory):
     class Meta:
         model = ActionSpace
         skip_postgeneration_save = True
-        skip_postgeneration_save = True
 
     name = factory.Sequence(lambda n: f"arm {n}")
     control_rate_hz = 20.0
@@ -98,7 +97,6 @@ class ApiKeyFactory(DjangoModelFactory):
 
     class Meta:
         model = ApiKey
-        skip_postgeneration_save = True
         skip_postgeneration_save = True
 
     name = factory.Sequence(lambda n: f"key {n}")
