@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import structlog
-from django.contrib.postgres.search import SearchQuery, SearchRank
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Cast
 from pgvector.django import CosineDistance, HalfVectorField
 
@@ -22,20 +22,22 @@ from core.problems import not_found
 from feedback.models import Feedback
 from inference.models import InferenceResult
 from pipeline.embeddings.encoders import MODEL_NAME, EncoderUnavailableError, model_revision, query_encoder
+from pipeline.embeddings.words import CANDIDATES, Query, with_words
 from pipeline.models import EMBEDDING_DIMENSIONS, Embedding
 
 logger = structlog.get_logger(__name__)
 
 # Cormack, Clarke and Büttcher (2009): the score of a hit is the sum over rankings of 1 / (60 + rank).
 RRF_CONSTANT = 60
-# How many of each ranking are fused.
-CANDIDATES = 100
 # pgvector's search breadth, above CANDIDATES. At 120, recall@10 of 250,000 vectors was 0.948, in 4 ms a query.
 EF_SEARCH = 600
 # Beyond this cosine distance two short texts have nothing to do with one another.
 MAX_DISTANCE = 0.7
 
 MEANING, WORDS = "meaning", "words"
+
+# Ids, best first, and how much each counts, 0..1: a text with one of five words is not found like one with all.
+Ranking: TypeAlias = dict[uuid.UUID, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +111,33 @@ def search(
     Raises ``Problem`` 404 where ``similar_to`` names nothing that ``principal`` may read.
     """
     rows = filters.apply(Embedding.objects.restrict(principal).of_model(MODEL_NAME, model_revision()))
-    rankings: dict[str, list[uuid.UUID]] = {}
+    rankings: dict[str, Ranking] = {}
     if similar_to is not None:
         origin = _origin(principal, similar_to)
-        rankings[MEANING] = nearest(rows.exclude(pk=origin.pk), np.asarray(origin.embedding))
-    elif text.strip():
-        vector = _query_vector(text.strip())
+        rankings[MEANING] = _ranking(nearest(rows.exclude(pk=origin.pk), np.asarray(origin.embedding)))
+    elif query := Query.parse(text).meant:
+        rows = Query.parse(text).apply(rows)
+        vector = _query_vector(query)
         if vector is not None:
-            rankings[MEANING] = nearest(rows, vector)
-        rankings[WORDS] = with_words(rows, text)
+            rankings[MEANING] = _ranking(nearest(rows, vector))
+        rankings[WORDS] = with_words(rows, query)
     return _hits(rankings, limit)
 
 
-def fuse(rankings: Iterable[list[uuid.UUID]]) -> dict[uuid.UUID, float]:
-    """Reciprocal-rank fusion; the first of every ranking scores 1."""
+def fuse(rankings: Iterable[Ranking]) -> dict[uuid.UUID, float]:
+    """Reciprocal-rank fusion, each place counting by its weight; the first of every ranking, fully, scores 1."""
     scores: dict[uuid.UUID, float] = {}
     count = 0
     for ranking in rankings:
         count += 1
-        for rank, identifier in enumerate(ranking, start=1):
-            scores[identifier] = scores.get(identifier, 0.0) + 1.0 / (RRF_CONSTANT + rank)
+        for rank, (identifier, weight) in enumerate(ranking.items(), start=1):
+            scores[identifier] = scores.get(identifier, 0.0) + weight / (RRF_CONSTANT + rank)
     best = count / (RRF_CONSTANT + 1)
     return {identifier: score / best for identifier, score in scores.items()}
+
+
+def _ranking(identifiers: Iterable[uuid.UUID]) -> Ranking:
+    return dict.fromkeys(identifiers, 1.0)
 
 
 def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[uuid.UUID]:
@@ -148,13 +155,6 @@ def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[
         cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(EF_SEARCH)])
         found = list(ranked.values_list("pk", "distance")[:CANDIDATES])
     return [identifier for identifier, distance in sorted(found, key=lambda f: f[1]) if distance <= MAX_DISTANCE]
-
-
-def with_words(rows: QuerySet[Embedding], text: str) -> list[uuid.UUID]:
-    """The ids of the ``CANDIDATES`` rows that best match ``text`` by full text, in websearch syntax."""
-    query = SearchQuery(text, config="english", search_type="websearch")
-    ranked = rows.filter(search_vector=query).annotate(rank=SearchRank(F("search_vector"), query))
-    return list(ranked.order_by("-rank", "-occurred_at", "pk").values_list("pk", flat=True)[:CANDIDATES])
 
 
 def _origin(principal: Principal, request_id: uuid.UUID) -> Embedding:
@@ -182,7 +182,7 @@ def _query_vector(text: str) -> npt.NDArray[np.float32] | None:
         return None
 
 
-def _hits(rankings: dict[str, list[uuid.UUID]], limit: int) -> list[Hit]:
+def _hits(rankings: dict[str, Ranking], limit: int) -> list[Hit]:
     scores = fuse(rankings.values())
     best = sorted(scores, key=lambda identifier: (-scores[identifier], identifier))[:limit]
     rows = Embedding.objects.select_related(

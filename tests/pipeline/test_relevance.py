@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from django.db import connection
 
 from accounts.choices import Role
 from pipeline.embeddings import encoders, indexing
@@ -17,23 +18,57 @@ pytestmark = [pytest.mark.ml, pytest.mark.django_db]
 INSTRUCTIONS = {
     "red-cube": ["pick up the red cube", "grasp the red block", "take the crimson box from the table"],
     "blue-cube": ["pick up the blue cube", "lift the navy block"],
-    "drawer": ["open the drawer", "pull the drawer out", "close the drawer"],
-    "cup": ["place the cup on the shelf", "put the mug on the rack", "it dropped the cup"],
+    "drawer-open": ["open the drawer", "pull the drawer out"],
+    "drawer-close": ["close the drawer", "push the drawer shut"],
+    "cup": ["place the cup on the shelf", "put the mug on the rack"],
+    "dropped": ["it dropped the cup", "the mug slipped out of the gripper and fell"],
     "wipe": ["wipe the table with the sponge", "clean the desk surface"],
     "pour": ["pour water into the bowl", "fill the bowl from the bottle"],
-    "door": ["open the microwave door", "shut the oven"],
+    "oven": ["open the microwave door", "shut the oven"],
     "towel": ["fold the towel", "hang the cloth on the hook"],
+    "screws": ["sort the screws into bin 7"],
+    "bolts": ["sort the bolts into bin 4"],
+    "A113": ["move part A113 to the tray"],
+    "A131": ["move part A131 to the tray"],
+    "B220": ["move part B220 to the tray"],
+    "B202": ["move part B202 to the tray"],
+    "V2": ["turn valve V2 clockwise"],
+    "V12": ["turn valve V12 clockwise"],
+    "valve": ["tighten the valve by a quarter turn"],
+    "plug": ["insert the plug into the socket", "connect the charger"],
+    "plate": ["stack the plates in the dishwasher", "load the dirty dishes"],
+    "fruit": ["hand me the apple", "pass the banana to the person"],
+    "switch": ["press the green button", "flip the light switch"],
+    "collision": ["the arm hit the table edge", "too fast, it bumped into the shelf"],
 }
 # A query, and the groups that answer it: 2 right, 1 near.
 QUERIES = {
     "grab the scarlet cube": {"red-cube": 2, "blue-cube": 1},
-    "where did it drop the mug": {"cup": 2},
+    "where did it drop the mug": {"dropped": 2},
     "tidy up the table": {"wipe": 2},
-    "slide open a drawer": {"drawer": 2, "door": 1},
+    "slide open a drawer": {"drawer-open": 2, "oven": 1},
     "fill a bowl with water": {"pour": 2},
-    "close the microwave": {"door": 2, "drawer": 1},
+    "close the microwave": {"oven": 2, "drawer-close": 1},
     "navy cube": {"blue-cube": 2, "red-cube": 1},
     "folding laundry": {"towel": 2},
+    "A113": {"A113": 2},
+    "everything that went into bin 4": {"bolts": 2, "screws": 1},
+    "V2": {"V2": 2},
+    "screw the tap shut": {"valve": 2, "V2": 1, "V12": 1},
+    "B220 in the wrong container": {"B220": 2},
+    "where is A131": {"A131": 2},
+    "valve V12 stuck": {"V12": 2, "V2": 1, "valve": 1},
+    "collisions with furniture": {"collision": 2},
+    "plug in the charger": {"plug": 2},
+    "do the washing up": {"plate": 2, "wipe": 1},
+    "give somebody fruit": {"fruit": 2},
+    "green button": {"switch": 2},
+    "the gripper lost its hold": {"dropped": 2},
+    "put the cup away": {"cup": 2},
+    "turn on the lamp": {"switch": 2},
+    "moved too quickly": {"collision": 2},
+    "drawer": {"drawer-open": 2, "drawer-close": 2},
+    "put the dishes in the machine": {"plate": 2, "cup": 1},
 }
 
 
@@ -58,6 +93,8 @@ def test_hybrid_is_at_least_as_good_as_either_alone():
         for text in texts
     ]
     indexing.index_results([result.pk for result in results])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE embeddings")  # how rare a word is, PostgreSQL's statistics tell
     rows = Embedding.objects.all()
     texts = dict(rows.values_list("pk", "text"))
 
@@ -70,6 +107,6 @@ def test_hybrid_is_at_least_as_good_as_either_alone():
         scores["hybrid"].append(ndcg([hit.text for hit in hits], gains))
 
     mean = {name: sum(values) / len(values) for name, values in scores.items()}
-    assert mean["hybrid"] >= 0.8, mean
-    assert mean["hybrid"] >= mean["meaning"] - 1e-9, mean
+    assert mean["hybrid"] >= 0.9, mean
+    assert mean["hybrid"] >= mean["meaning"], mean
     assert mean["hybrid"] >= mean["words"], mean

@@ -18,6 +18,7 @@ from pipeline.embeddings import search as search_module
 from pipeline.embeddings.duplicates import near_duplicates
 from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, search
 from pipeline.embeddings.suggestions import suggestions
+from pipeline.embeddings.words import with_words
 from pipeline.models import CollectionMap, Embedding
 from pipeline.runs import follow_up
 from tests.factories import CollectionFactory, FeedbackFactory, InferenceResultFactory, MembershipFactory, UserFactory
@@ -117,6 +118,26 @@ class TestSearch:
         assert hits[0].result == red[1][0]
         assert hits[0].matched == (MEANING, WORDS)
         assert 0 < hits[0].score <= 1
+
+    def test_any_of_the_words_is_enough_and_more_of_them_are_better(self, kitchen, encoder):
+        texts = ("pick up the red cube", "a cube fell", "close the microwave door")
+        index(*(make_episode(kitchen, instruction=text) for text in texts))
+        said = dict(Embedding.objects.values_list("pk", "text"))
+
+        shares = {said[pk]: share for pk, share in with_words(Embedding.objects.all(), "the red cubes, please").items()}
+
+        assert list(shares) == [texts[0], texts[1]]
+        assert shares[texts[0]] == pytest.approx(2 / 3)
+        assert shares[texts[1]] == pytest.approx(1 / 3)
+        assert with_words(Embedding.objects.all(), "the of and ' | !") == {}
+
+    def test_quotes_demand_and_a_minus_forbids_in_both_rankings(self, kitchen, viewer, encoder):
+        texts = ("pick up the red cube", "the cube is red", "pick up the blue cube")
+        index(*(make_episode(kitchen, instruction=text) for text in texts))
+
+        assert [hit.text for hit in search(principal=viewer, text='pick up the "red cube"')] == [texts[0]]
+        assert {hit.text for hit in search(principal=viewer, text="cube -red")} == {texts[2]}
+        assert search(principal=viewer, text='-cube -"pick up"') == []
 
     def test_similar_finds_others_and_not_itself(self, kitchen, viewer, encoder):
         one, two = make_episode(kitchen), make_episode(kitchen)
@@ -274,10 +295,11 @@ class TestBrowsing:
 def test_fusion_prefers_what_both_rankings_have():
     a, b, c = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
 
-    scores = fuse([[a, b], [b, c]])
+    scores = fuse([{a: 1.0, b: 1.0}, {b: 1.0, c: 1.0}])
 
     assert scores[b] > scores[a] > scores[c]
-    assert fuse([[a], [a]])[a] == pytest.approx(1.0)
+    assert fuse([{a: 1.0}, {a: 1.0}])[a] == pytest.approx(1.0)
+    assert fuse([{a: 1.0}, {a: 0.5}])[a] == pytest.approx(0.75)
 
 
 def test_importing_the_tasks_loads_nothing_heavy():
