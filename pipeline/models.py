@@ -111,6 +111,9 @@ class RunShard(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     stage_counts = models.JSONField(default=dict, help_text=_("Per stage: in, out, seconds, and what it counted."))
     file = models.JSONField(default=dict, help_text=_("Key, bytes, SHA-256 and records of the shard's Parquet file."))
+    summary = models.JSONField(
+        default=dict, editable=False, help_text=_("What the manifest needs of its records, and the SHA-256 of its CSV.")
+    )
     error = models.TextField(blank=True)
 
     objects = RunShardQuerySet.as_manager()

@@ -22,12 +22,20 @@ class CsvWriter:
     def __init__(self, target: BinaryIO, columns: Sequence[str]) -> None:
         self._columns = columns
         self._target = target
-        target.write(",".join(columns).encode() + b"\n")
+        target.write(header(columns))
 
     def write(self, table: pa.Table) -> None:
-        cells = pa.table({name: cells_of(table.column(name)) for name in self._columns})
-        options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
-        pa_csv.write_csv(cells, self._target, options)
+        write_rows(self._target, table.select(self._columns))
+
+
+def header(columns: Sequence[str]) -> bytes:
+    return ",".join(columns).encode() + b"\n"
+
+
+def write_rows(target: BinaryIO, table: pa.Table) -> None:
+    """The rows alone: what was written apart may be put together."""
+    cells = pa.table({name: cells_of(table.column(name)) for name in table.column_names})
+    pa_csv.write_csv(cells, target, pa_csv.WriteOptions(include_header=False, quoting_style="needed"))
 
 
 def cells_of(column: pa.ChunkedArray) -> pa.Array:
@@ -40,6 +48,8 @@ def cells_of(column: pa.ChunkedArray) -> pa.Array:
         return pc.strftime(array, format="%Y-%m-%dT%H:%M:%SZ")
     if pa.types.is_list(kind) and _is_numbers(kind):
         return _number_lists(array)
+    if pa.types.is_list(kind) and not len(pc.list_flatten(array)):
+        return pc.if_else(array.is_valid(), "[]", pa.scalar(None, pa.string()))
     if pa.types.is_nested(kind):
         values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
         return pa.array([None if value is None else orjson.dumps(value).decode() for value in values], pa.string())

@@ -30,12 +30,12 @@ def ask_about_anomalies(run: PipelineRun) -> int:
     folder = layout.run_folder(run.collection.slug, run.pk)
     found: list[tuple[float, str]] = []
     for shard in run.shards.order_by("number"):
-        for table in parquet.batches(folder + shard.file["path"]):
-            odd = table.filter(pc.field("anomalous"))
-            identifiers = odd.column("result_id").to_pylist()
-            _mark(identifiers)
-            found += zip(odd.column("anomaly_score").to_pylist(), identifiers, strict=True)
-            found = heapq.nlargest(MOST_ASKED, found)
+        table = parquet.read(folder + shard.file["path"], ["result_id", "anomaly_score", "anomalous"])
+        odd = table.filter(pc.field("anomalous"))
+        identifiers = odd.column("result_id").to_pylist()
+        _mark(identifiers)
+        found += zip(odd.column("anomaly_score").to_pylist(), identifiers, strict=True)
+        found = heapq.nlargest(MOST_ASKED, found)
     strengths = {uuid.UUID(identifier): score for score, identifier in found}
     return create_tasks(collection_id=run.collection_id, reason=TaskReason.ANOMALY, strengths=strengths)
 

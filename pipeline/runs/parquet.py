@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,9 +80,7 @@ def row_count(key: str) -> int:
         return int(pq.ParquetFile(source).metadata.num_rows)
 
 
-def batches(key: str) -> Iterator[pa.Table]:
-    """The records of a stored file, a row group at a time."""
+def read(key: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The records of a stored file: a shard's, so that they fit in memory."""
     with object_store.open(key) as source:
-        file = pq.ParquetFile(source)
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group)
+        return pq.ParquetFile(source).read(columns=columns)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from django.conf import settings
 
+from core import object_store
 from pipeline.choices import ObjectKind
-from pipeline.exports.spreadsheets import CsvWriter
-from pipeline.models import PipelineRun, StoredObject
+from pipeline.exports.spreadsheets import header, write_rows
+from pipeline.models import PipelineRun, RunShard, StoredObject
 from pipeline.runs import parquet
 from pipeline.runs.planning import REFERENCE_NAME
-from pipeline.runs.statistics import RunningStatistics
-from pipeline.stages.base import Chunks, RecordSpec, vectors
+from pipeline.runs.summary import Summary
+from pipeline.stages.base import RecordSpec
 from pipeline.storage import catalogue, layout
 
 MANIFEST_NAME = "manifest.json"
@@ -31,15 +33,16 @@ def publish(run: PipelineRun) -> StoredObject:
     folder = layout.run_folder(run.collection.slug, run.pk)
     owners: dict[str, Any] = {"kind": ObjectKind.PROCESSED, "collection": run.collection, "run": run}
     shards = list(run.shards.order_by("number"))
-    summary = _Summary(RecordSpec.of(run.collection, as_of=run.created_at))
+    spec = RecordSpec.of(run.collection, as_of=run.created_at)
+    summary = Summary(spec)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, "validated_data.csv")
         with path.open("wb") as target:
-            writer = CsvWriter(target, parquet.PROCESSED_SCHEMA.names)
+            target.write(header(parquet.PROCESSED_SCHEMA.names))
             for shard in shards:
-                for table in parquet.batches(folder + shard.file["path"]):
-                    writer.write(table)
-                    summary.add(table)
+                known, rows = _told_by(shard, folder, spec)
+                summary.merge(known)
+                target.write(rows)
         spreadsheet = catalogue.store_file(folder + "validated_data.csv", path, **owners)
     catalogue.verify(spreadsheet)
     quarantine = catalogue.store(folder + "quarantine.parquet", _quarantine(run), **owners)
@@ -61,7 +64,7 @@ def publish(run: PipelineRun) -> StoredObject:
         "quality_remarks": _sum(shards, "validate") | _sum(shards, "images"),
         "anomalous": _sum(shards, "anomalies").get("anomalous", 0),
         **summary.report(),
-        "action_space": {"names": summary.spec.action_names, "units": summary.spec.action_units},
+        "action_space": {"names": spec.action_names, "units": spec.action_units},
         "schema": {field.name: str(field.type) for field in parquet.PROCESSED_SCHEMA},
         "files": [
             *(shard.file for shard in shards),
@@ -76,34 +79,33 @@ def publish(run: PipelineRun) -> StoredObject:
         ],
     }
     data = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-    return catalogue.store(folder + MANIFEST_NAME, data, **owners)
+    published = catalogue.store(folder + MANIFEST_NAME, data, **owners)
+    catalogue.discard([folder + layout.csv_part_name(shard.number) for shard in shards])
+    return published
 
 
-class _Summary:
-    """What the manifest says of all records together."""
+def csv_rows(table: pa.Table) -> bytes:
+    """A shard's part of the run's CSV."""
+    sink = io.BytesIO()
+    write_rows(sink, table)
+    return sink.getvalue()
 
-    def __init__(self, spec: RecordSpec) -> None:
-        self.spec = spec
-        self._states = RunningStatistics(spec.state_names)
-        self._actions = RunningStatistics(spec.action_names)
-        self._versions: Counter[str] = Counter()
-        self._annotators: Counter[str] = Counter()
 
-    def add(self, table: pa.Table) -> None:
-        if not table.num_rows:
-            return
-        self._states.add(vectors(table.column("state"), len(self.spec.state_names)))
-        self._actions.add(Chunks.of(table.column("actions"), len(self.spec.action_names)).rows)
-        names = zip(table.column("policy_name").to_pylist(), table.column("policy_version").to_pylist(), strict=True)
-        self._versions.update(f"{name}@{version}" for name, version in names)
-        self._annotators.update(who for who in table.column("corrected_by").to_pylist() if who)
+def _told_by(shard: RunShard, folder: str, spec: RecordSpec) -> tuple[Mapping[str, Any], bytes]:
+    """A shard's summary and its rows of CSV: as its worker left them, or else made again from its file.
 
-    def report(self) -> dict[str, Any]:
-        return {
-            "policy_versions": dict(sorted(self._versions.items())),
-            "annotators": dict(sorted(self._annotators.items())),
-            "statistics": {"state": self._states.report(), "action": self._actions.report()},
-        }
+    The rows are gone where a publishing was cut off at its very end.
+    """
+    try:
+        rows = object_store.get(folder + layout.csv_part_name(shard.number))
+    except FileNotFoundError:
+        rows = b""
+    if hashlib.sha256(rows).hexdigest() == shard.summary.get("csv_sha256"):
+        return shard.summary, rows
+    table = parquet.read(folder + shard.file["path"])
+    summary = Summary(spec)
+    summary.add(table)
+    return summary.as_json(), csv_rows(table)
 
 
 def _sum(shards: list[Any], stage: str) -> dict[str, int]:

@@ -19,8 +19,9 @@ from pipeline.choices import Stage as StageName
 from pipeline.embeddings import indexing
 from pipeline.models import PipelineRun, QuarantinedRecord, RunShard
 from pipeline.pseudonyms import Pseudonyms
-from pipeline.runs import parquet, selection
+from pipeline.runs import parquet, publication, selection
 from pipeline.runs.planning import reference
+from pipeline.runs.summary import Summary
 from pipeline.stages.anomalies import DetectAnomalies
 from pipeline.stages.anonymise import Anonymise
 from pipeline.stages.base import RecordSpec, Rejection, Stage
@@ -55,10 +56,12 @@ def process(shard: RunShard) -> None:
         started = time.perf_counter()
         made = indexing.index_results(table.column("id").to_pylist())
         counts[StageName.EMBED] = _count(table.num_rows, table.num_rows, started, {"embedded": made})
-    file = _write(shard, table, counts)
+    file, summary = _write(shard, parquet.in_schema(table), counts)
     with transaction.atomic():
         QuarantinedRecord.objects.bulk_create(quarantined, ignore_conflicts=True)
-        RunShard.objects.filter(pk=shard.pk).update(state=JobState.SUCCEEDED, stage_counts=counts, file=file, error="")
+        RunShard.objects.filter(pk=shard.pk).update(
+            state=JobState.SUCCEEDED, stage_counts=counts, file=file, summary=summary, error=""
+        )
         PipelineRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
 
 
@@ -75,27 +78,31 @@ def stages(run: PipelineRun) -> list[Stage]:
     ]
 
 
-def _write(shard: RunShard, table: pa.Table, counts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Write the shard's file and read it back. Raises ``LostRecordsError`` or ``CorruptObjectError``."""
+def _write(
+    shard: RunShard, table: pa.Table, counts: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write the shard's file and read it back; then its rows for the run's CSV. Returns the shard's file and summary.
+
+    Raises ``LostRecordsError`` or ``CorruptObjectError``.
+    """
     run = shard.run
+    owners: dict[str, Any] = {"kind": ObjectKind.PROCESSED, "collection": run.collection, "run": run}
     started = time.perf_counter()
+    folder = layout.run_folder(run.collection.slug, run.pk)
     name = layout.batch_name(shard.number)
-    key = layout.run_folder(run.collection.slug, run.pk) + name
-    entry = catalogue.store(
-        key,
-        parquet.encode(parquet.in_schema(table)),
-        kind=ObjectKind.PROCESSED,
-        collection=run.collection,
-        run=run,
-    )
+    entry = catalogue.store(folder + name, parquet.encode(table), **owners)
+    rows = catalogue.store(folder + layout.csv_part_name(shard.number), publication.csv_rows(table), **owners)
+    summary = Summary(RecordSpec.of(run.collection, as_of=run.created_at))
+    summary.add(table)
     counts[StageName.WRITE] = _count(table.num_rows, table.num_rows, started, {"bytes": entry.bytes})
     started = time.perf_counter()
     catalogue.verify(entry)
-    stored = parquet.row_count(key)
+    stored = parquet.row_count(folder + name)
     if stored != table.num_rows:
-        raise LostRecordsError(f"{key} holds {stored} records of {table.num_rows}.")
+        raise LostRecordsError(f"{folder}{name} holds {stored} records of {table.num_rows}.")
     counts[StageName.VERIFY] = _count(table.num_rows, stored, started, {"files": 1})
-    return {"path": name, "records": table.num_rows, "bytes": entry.bytes, "sha256": entry.sha256}
+    file = {"path": name, "records": table.num_rows, "bytes": entry.bytes, "sha256": entry.sha256}
+    return file, {**summary.as_json(), "csv_sha256": rows.sha256}
 
 
 def _count(before: int, after: int, started: float, counted: Any) -> dict[str, Any]:

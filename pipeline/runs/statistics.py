@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,37 @@ class RunningStatistics:
         if not count:
             return
         mean = values.mean(axis=0)
+        squares = ((values - mean) ** 2).sum(axis=0)
+        self._merge(count, mean, squares, values.min(axis=0), values.max(axis=0))
+
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Add the values that ``as_json`` told of."""
+        if other["count"]:
+            parts = (np.array(other[name]) for name in ("mean", "squares", "min", "max"))
+            self._merge(other["count"], *parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """All there is to know, for ``merge``: JSON keeps a double exactly."""
+        if not self._count:
+            return {"count": 0}
+        return {
+            "count": self._count,
+            "mean": self._mean.tolist(),
+            "squares": self._squares.tolist(),
+            "min": self._least.tolist(),
+            "max": self._greatest.tolist(),
+        }
+
+    def _merge(
+        self, count: int, mean: FloatArray, squares: FloatArray, least: FloatArray, greatest: FloatArray
+    ) -> None:
         change = mean - self._mean
         total = self._count + count
         self._mean += change * count / total
-        self._squares += ((values - mean) ** 2).sum(axis=0) + change**2 * self._count * count / total
+        self._squares += squares + change**2 * self._count * count / total
         self._count = total
-        self._least = np.minimum(self._least, values.min(axis=0))
-        self._greatest = np.maximum(self._greatest, values.max(axis=0))
+        self._least = np.minimum(self._least, least)
+        self._greatest = np.maximum(self._greatest, greatest)
 
     def report(self) -> dict[str, Any]:
         """``{"names", "count", "mean", "std", "min", "max"}``; lists are per column and empty without values."""

@@ -101,21 +101,23 @@ class DetectAnomalies:
         count = table.num_rows
         scores: pa.Array = pa.nulls(count, pa.float64())
         anomalous = np.zeros(count, dtype=bool)
-        reasons: Sequence[Sequence[str]] = [[] for _ in range(count)]
+        reasons: list[list[str]] = [[] for _ in range(count)]
         if self.reference is not None and len(self.reference.sample) >= MIN_REFERENCE and count:
+            names = feature_names(self.spec)
             features = feature_matrix(table, self.spec)
             z = (features - self.reference.center) / self.reference.scale
             isolation = -self.reference.forest.score_samples(features)
             extreme = np.abs(z).max(axis=1) > Z_LIMIT
             anomalous = extreme | (isolation > FOREST_LIMIT)
-            reasons = [self._reasons(z[i]) if anomalous[i] else [] for i in range(count)]
+            for index in np.flatnonzero(anomalous):
+                reasons[index] = self._reasons(names, z[index])
             scores = pa.array(np.round(isolation, 6))
         table = table.append_column("anomaly_score", scores)
         table = table.append_column("anomalous", pa.array(anomalous))
         table = table.append_column("anomaly_reasons", pa.array(reasons, pa.list_(pa.string())))
         return StageOutput(table, counts={"anomalous": int(anomalous.sum())})
 
-    def _reasons(self, z: FloatArray) -> list[str]:
-        names = feature_names(self.spec)
+    @staticmethod
+    def _reasons(names: Sequence[str], z: FloatArray) -> list[str]:
         furthest = np.argsort(-np.abs(z), kind="stable")[:MAX_REASONS]
         return [f"{names[i]} z={z[i]:+.1f}" for i in furthest]

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as pa_json
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import Chunks, RecordSpec, Rejection, StageOutput, episode_spans
+from pipeline.stages.base import Chunks, RecordSpec, Rejection, StageOutput, episode_spans, one_array
 
 # How far beyond a limit a sent action may lie: float32 policies round.
 LIMIT_TOLERANCE = 1e-4
@@ -153,18 +154,14 @@ class _Column:
 
     @classmethod
     def read(cls, table: pa.Table, name: str, kind: pa.DataType, is_good: Callable[[Any], bool]) -> _Column:
+        texts = one_array(table.column(name))
+        values = _in_arrow(texts, kind)
+        if values is not None and _holds_good_lists(values, is_good):
+            return cls(values, np.zeros(len(texts), dtype=bool))
         parsed = _parse(table, name)
-        # Arrow takes a whole column in one go, and refuses texts among numbers; booleans it would take for numbers.
-        booleans = pc.any(pc.match_substring_regex(table.column(name), "true|false")).as_py()
-        try:
-            values = None if booleans else pa.array(parsed, kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            values = None
-        if values is None or not _holds_good_lists(values, is_good):
-            bad = np.array([value is not None and not is_good(value) for value in parsed], dtype=bool)
-            good = [None if wrong else value for value, wrong in zip(parsed, bad, strict=True)]
-            return cls(pa.array(good, kind), bad)
-        return cls(values, np.zeros(len(parsed), dtype=bool))
+        bad = np.array([value is not None and not is_good(value) for value in parsed], dtype=bool)
+        good = [None if wrong else value for value, wrong in zip(parsed, bad, strict=True)]
+        return cls(pa.array(good, kind), bad)
 
     @property
     def given(self) -> Flags:
@@ -175,6 +172,26 @@ class _Column:
         """Given, and without a single entry."""
         lengths = pc.fill_null(pc.list_value_length(self.values), -1)
         return np.asarray(lengths.to_numpy(zero_copy_only=False) == 0)
+
+
+def _in_arrow(texts: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    """A column of JSON texts of one ``kind``, read without a Python object for each number; None where one is not."""
+    if texts.null_count == len(texts):
+        return pa.nulls(len(texts), kind)
+    lines = pc.binary_join_element_wise('{"value":', texts.fill_null("null"), "}\n", "")
+    data = lines.buffers()[2]
+    try:
+        table = pa_json.read_json(
+            pa.BufferReader(data),
+            # One block, one thread: other cores have their own workers.
+            read_options=pa_json.ReadOptions(use_threads=False, block_size=data.size),
+            parse_options=pa_json.ParseOptions(
+                explicit_schema=pa.schema([("value", kind)]), unexpected_field_behavior="error"
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return one_array(table.column("value")) if table.num_rows == len(texts) else None
 
 
 def _holds_good_lists(values: pa.Array, is_good: Callable[[Any], bool]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ def store_folder(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return entries
+
+
+def discard(keys: Sequence[str]) -> None:
+    """Remove objects and their entries; those that are already gone are no error."""
+    object_store.delete(keys)
+    StoredObject.objects.filter(key__in=keys).delete()
 
 
 def verify(entry: StoredObject) -> None:

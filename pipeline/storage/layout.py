@@ -20,6 +20,11 @@ def batch_name(number: int) -> str:
     return f"batch_{number:03d}.parquet"
 
 
+def csv_part_name(number: int) -> str:
+    """The rows of a shard as CSV, until the run's one CSV has been put together."""
+    return f"batch_{number:03d}.csv"
+
+
 def export_folder(slug: str, export_id: uuid.UUID) -> str:
     return f"exports/collection_{slug}/export_{export_id}/"
 

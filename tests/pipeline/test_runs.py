@@ -229,6 +229,7 @@ def test_the_csv_has_a_row_per_record(objects: Path):
 
     assert len(rows) == 5
     assert rows[0].startswith("request_id,")
+    assert not list((objects / folder_of(run)).glob("batch_*.csv")), "the shards' parts are gone once put together"
 
 
 def test_starting_and_publishing_a_run_is_audited():
