@@ -2,27 +2,32 @@
 
     python -m benchmarks.feedback_queue [--tasks 1000000] [--annotators 4]
 
-Starts a PostgreSQL and a Redis of its own under ``var/bench/``. Prints a table and writes it to
-``var/bench/feedback_queue.json``.
+Every annotator has a week of work behind them. One is far ahead of the others where two answer each result, so that the
+most useful tasks of all are about results that they have answered. Starts a PostgreSQL and a Redis of its own under
+``var/bench/``. Prints a table and writes it to ``var/bench/feedback_queue.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
-TARGETS_MS = {"next task": 50.0, "next task, all at once": 50.0, "task page": 100.0, "queue page": 100.0}
+from benchmarks.results import FOLDER, percentile, save, say
+
+NEXT, PAGE = 50.0, 100.0
 REPEATS = 100
+# Answers of each annotator in the last week.
+HISTORY = 5000
+# Results that the one far ahead has answered and nobody else has.
+AHEAD = 20_000
 
 RESULTS = """
 INSERT INTO inference_results (
@@ -44,18 +49,43 @@ FROM inference_results
 """
 
 
+# What an annotator answered: the tasks ``%(skip)s`` and following, the most useful first, spread over a week.
+ANSWERED = """
+WITH chosen AS (
+    SELECT id, collection_id, inference_result_id, row_number() OVER () AS n FROM (
+        SELECT * FROM feedback_tasks WHERE state = 'open' ORDER BY priority DESC, id OFFSET %(skip)s LIMIT %(count)s
+    ) AS best
+), done AS (
+    UPDATE feedback_tasks SET state = 'done', assignee_id = %(user)s,
+        completed_at = now() - interval '6 days' * chosen.n / %(count)s
+    FROM chosen WHERE feedback_tasks.id = chosen.id
+)
+INSERT INTO feedback (
+    id, collection_id, inference_result_id, task_id, feedback_type, verdict, preferred, comment, annotator_id,
+    seconds_spent, current, review_state, created_at)
+SELECT gen_random_uuid(), collection_id, inference_result_id, id, 'preference', 'accept', 'model', '', %(user)s,
+    20 + n %% 40, true, 'pending', now() - interval '6 days' * n / %(count)s
+FROM chosen
+"""
+SECOND_ANNOTATOR = """
+INSERT INTO feedback_tasks (
+    id, collection_id, inference_result_id, slot, reason, priority, priority_parts, state, created_at)
+SELECT gen_random_uuid(), collection_id, inference_result_id, 1, reason, priority, priority_parts, 'open', now()
+FROM feedback_tasks WHERE assignee_id = %(user)s AND state = 'done'
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--annotators", type=int, default=4)
     options = parser.parse_args()
-    root = Path("var/bench").resolve()
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix="feedback_queue.") as folder:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix="feedback_queue.") as folder:
         Path(folder).chmod(0o755)  # as root the servers run as somebody else
         with services(Path(folder)):
-            results = measure(options.tasks, options.annotators)
-    (root / "feedback_queue.json").write_text(json.dumps(results, indent=2))
+            figures = measure(options.tasks, options.annotators)
+    save("feedback_queue", figures)
 
 
 @contextmanager
@@ -87,44 +117,37 @@ def measure(tasks: int, annotators: int) -> dict[str, Any]:
 
     from feedback import services as feedback
 
-    people = populate(tasks, annotators)
+    *people, ahead = populate(tasks, annotators)
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM feedback_tasks WHERE state = 'open'")
         open_tasks = cursor.fetchone()[0]
 
-    taken: list[float] = []
-    for _ in range(REPEATS):
-        taken.append(timed(lambda: feedback.claim_next_task(annotator=people[0])))
-        finish(people[0])
-
-    with ThreadPoolExecutor(annotators) as pool:
-        at_once = [value for values in pool.map(work_through, people) for value in values]
-
+    samples = {
+        "next task": (NEXT, work_through(people[0], REPEATS)),
+        f"next task of somebody {AHEAD:,} results ahead": (NEXT, work_through(ahead, REPEATS)),
+        f"next task, {annotators} at the same moment": (NEXT, at_the_same_moment(people)),
+        f"next task, {annotators} who never pause": (NEXT, without_a_pause(people)),
+    }
     client = Client()
     client.force_login(people[0])
     task = feedback.claim_next_task(annotator=people[0])
     assert task is not None
-    task_page = [timed(lambda: client.get(f"/feedback/{task.pk}/")) for _ in range(REPEATS)]
-    queue_page = [timed(lambda: client.get("/feedback/")) for _ in range(REPEATS)]
+    for name, path in {"task page": f"/feedback/{task.pk}/", "queue page": "/feedback/"}.items():
+        samples[name] = (PAGE, pages(client, path))
+    samples["submit, to the next task"] = (PAGE, [submit(client, people[0]) for _ in range(REPEATS)])
 
-    samples = {
-        "next task": taken,
-        "next task, all at once": at_once,
-        "task page": task_page[1:],
-        "queue page": queue_page[1:],
-    }
-    say(f"{open_tasks:,} open tasks, {annotators} annotators at once\n")
-    say(f"{'':26}{'p50 ms':>10}{'p95 ms':>10}{'target':>10}")
-    figures = {}
-    for name, values in samples.items():
-        p50, p95 = statistics.median(values), statistics.quantiles(values, n=20)[-1]
-        figures[name] = {"p50_ms": round(p50, 2), "p95_ms": round(p95, 2), "target_ms": TARGETS_MS[name]}
-        say(f"{name:26}{p50:>10.1f}{p95:>10.1f}{TARGETS_MS[name]:>10.0f}")
-    return {"open_tasks": open_tasks, "annotators": annotators, **figures}
+    say(f"{open_tasks:,} open tasks\n")
+    say(f"{'':46}{'p50 ms':>10}{'p95 ms':>10}{'target':>10}")
+    rows = []
+    for name, (target, values) in samples.items():
+        p50, p95 = percentile(values, 50), percentile(values, 95)
+        rows.append({"operation": name, "p50_ms": round(p50, 1), "p95_ms": round(p95, 1), "target_ms": target})
+        say(f"{name:46}{p50:>10.1f}{p95:>10.1f}{target:>10.0f}")
+    return {"open_tasks": open_tasks, "history": HISTORY, "rows": rows}
 
 
 def populate(tasks: int, annotators: int) -> list[Any]:
-    """A collection with annotators and ``tasks`` open tasks, each about a result of its own."""
+    """A collection with annotators, the last far ahead, and ``tasks`` open tasks, each about a result of its own."""
     from django.db import connection
 
     from accounts.models import User
@@ -139,31 +162,83 @@ def populate(tasks: int, annotators: int) -> list[Any]:
     episode = Episode.objects.create(
         collection=collection, robot=robot, external_id="e", started_at="2026-01-01T00:00Z"
     )
-    people = [User.objects.create_user(f"annotator{n}") for n in range(annotators)]
+    people = [User.objects.create_user(f"annotator{n}") for n in range(annotators + 1)]
     Membership.objects.bulk_create(Membership(collection=collection, user=user, role="annotator") for user in people)
     values: dict[str, Any] = {"collection": collection.pk, "robot": robot.pk, "episode": episode.pk, "tasks": tasks}
     with connection.cursor() as cursor:
         cursor.execute(RESULTS, values)
         cursor.execute(TASKS)
-        cursor.execute("VACUUM ANALYZE feedback_tasks")
-        cursor.execute("VACUUM ANALYZE inference_results")
+        cursor.execute("ANALYZE feedback_tasks")
+        cursor.execute(ANSWERED, {"user": people[-1].pk, "skip": 0, "count": min(AHEAD, tasks // 2)})
+        cursor.execute(SECOND_ANNOTATOR, {"user": people[-1].pk})
+        for user in people[:-1]:
+            cursor.execute(ANSWERED, {"user": user.pk, "skip": tasks // 2, "count": min(HISTORY, tasks // 10)})
+        for table in ("feedback_tasks", "feedback", "inference_results"):
+            cursor.execute(f"VACUUM ANALYZE {table}")
     return people
 
 
-def work_through(annotator: Any) -> list[float]:
-    """One annotator's share of the work, on a thread and a connection of its own."""
-    from django.db import connection
-
+def work_through(annotator: Any, count: int) -> list[float]:
+    """How long each of ``count`` next tasks took to come."""
     from feedback import services as feedback
 
     values = []
-    try:
-        for _ in range(REPEATS // 4):
-            values.append(timed(lambda: feedback.claim_next_task(annotator=annotator)))
-            finish(annotator)
-    finally:
-        connection.close()
+    for _ in range(count):
+        values.append(timed(lambda: feedback.claim_next_task(annotator=annotator)))
+        finish(annotator)
     return values
+
+
+def without_a_pause(people: list[Any]) -> list[float]:
+    """Everybody asks and answers as fast as they can, on threads of one process as the web server's."""
+    return _on_threads(people, lambda annotator: work_through(annotator, REPEATS // 4))
+
+
+def at_the_same_moment(people: list[Any]) -> list[float]:
+    """Everybody asks at one moment, again and again; all have answered before the next moment."""
+    from feedback import services as feedback
+
+    barrier = Barrier(len(people))
+
+    def ask(annotator: Any) -> list[float]:
+        values = []
+        for _ in range(REPEATS // 4):
+            barrier.wait()
+            values.append(timed(lambda: feedback.claim_next_task(annotator=annotator)))
+            barrier.wait()
+            finish(annotator)
+        return values
+
+    return _on_threads(people, ask)
+
+
+def _on_threads(people: list[Any], work: Callable[[Any], list[float]]) -> list[float]:
+    """``work`` for each at once, each with a database connection of their own."""
+    from django.db import connection
+
+    def alone(annotator: Any) -> list[float]:
+        try:
+            return work(annotator)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(people)) as pool:
+        return [value for values in pool.map(alone, people) for value in values]
+
+
+def pages(client: Any, path: str) -> list[float]:
+    client.get(path)
+    return [timed(lambda: client.get(path)) for _ in range(REPEATS)]
+
+
+def submit(client: Any, annotator: Any) -> float:
+    """Milliseconds to post the answer to the task that ``annotator`` holds, and to be sent to the next one."""
+    from feedback.models import FeedbackTask
+
+    held = FeedbackTask.objects.held_by(annotator).get()
+    took = timed(lambda: client.post(f"/feedback/{held.pk}/", {"verdict": "accept"}))
+    assert not FeedbackTask.objects.held_by(annotator).filter(pk=held.pk).exists()
+    return took
 
 
 def finish(annotator: Any) -> None:
@@ -173,10 +248,6 @@ def finish(annotator: Any) -> None:
     held = feedback.claim_next_task(annotator=annotator)
     assert held is not None
     feedback.submit_task(task_id=held.pk, annotator=annotator, verdict=TaskVerdict.ACCEPT)
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 def timed(work: Callable[[], Any]) -> float:

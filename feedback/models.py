@@ -82,7 +82,11 @@ class FeedbackTask(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="feedback_tasks")
     inference_result = models.ForeignKey(
-        InferenceResult, on_delete=models.CASCADE, db_constraint=False, related_name="feedback_tasks"
+        InferenceResult,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,  # the first column of feedback_task_once
+        related_name="feedback_tasks",
     )
     slot = models.PositiveSmallIntegerField(default=0, help_text=_("Which of the overlapping annotators this is for."))
     reason = models.CharField(max_length=16, choices=TaskReason)
@@ -119,7 +123,17 @@ class FeedbackTask(models.Model):
                 name="feedback_task_expiring",
                 condition=Q(state=TaskState.ASSIGNED),
             ),
-            models.Index(fields=["assignee", "state"], name="feedback_task_assignee"),
+            models.Index(fields=["assignee"], name="feedback_task_held", condition=Q(state=TaskState.ASSIGNED)),
+            models.Index(
+                fields=["assignee", "inference_result"],
+                name="feedback_task_taken",
+                condition=Q(state__in=[TaskState.ASSIGNED, TaskState.DONE]),
+            ),
+            models.Index(
+                fields=["assignee", "collection", "-completed_at"],
+                name="feedback_task_done",
+                condition=Q(state=TaskState.DONE),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -270,7 +284,11 @@ class Feedback(models.Model):
         indexes = [
             models.Index(fields=["inference_result"], name="feedback_result"),
             models.Index(fields=["collection", "-created_at", "-id"], name="feedback_newest"),
-            models.Index(fields=["annotator", "-created_at"], name="feedback_annotator"),
+            models.Index(
+                fields=["annotator", "-created_at"],
+                name="feedback_pace",
+                include=["task", "seconds_spent", "gold_score"],
+            ),
             models.Index(
                 fields=["collection", "created_at", "id"],
                 name="feedback_to_review",

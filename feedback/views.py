@@ -148,7 +148,7 @@ class TaskView(LoginRequiredMixin, View):
             "editor": editor,
             "score_parts": scoring.explain(task.priority_parts),
             "earlier": selectors.earlier_answer(task, user),
-            "progress": selectors.progress(user),
+            "answered_today": selectors.answered_today(user),
             "skip_reasons": SkipReason.choices,
             "verdicts": TASK_VERDICTS,
             "ratings": RATING_KEYS,

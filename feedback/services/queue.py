@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import Exists, Max, OuterRef, QuerySet
@@ -46,13 +47,16 @@ def claim_next_task(*, annotator: User, collection: Collection | None = None) ->
     mine = (held if collection is None else held.filter(collection=collection)).first()
     if mine is not None:
         return _hold_longer(mine)
-    workplaces = selectors.workplaces(annotator)
-    if collection is not None:
-        workplaces = workplaces.filter(pk=collection.pk)
-    _return_expired(workplaces)
-    for candidate in workplaces.filter(Exists(FeedbackTask.objects.open().filter(collection=OuterRef("pk")))):
+    places = _workplaces(annotator, collection)
+    if any(place.has_expired for place in places):
+        _return_expired([place.collection_id for place in places if place.has_expired])
+        places = _workplaces(annotator, collection)
+    for place in places:
+        if not place.has_open:
+            continue
         with transaction.atomic():
-            task = _gold_task(annotator, candidate) or _lock_best(annotator, candidate)
+            task = _gold_task(annotator, place.collection_id) if place.has_gold else None
+            task = task or _lock_best(annotator, place.collection_id)
             if task is not None:
                 return _assign(task, annotator)
     return None
@@ -171,37 +175,59 @@ def reopen_tasks(*, tasks: QuerySet[FeedbackTask]) -> int:
     return count
 
 
+class _Workplace(NamedTuple):
+    """A collection in which somebody may answer, and what a claim has to do there."""
+
+    collection_id: uuid.UUID
+    has_open: bool
+    has_expired: bool
+    has_gold: bool
+
+
+def _workplaces(annotator: User, collection: Collection | None) -> list[_Workplace]:
+    """Where ``annotator`` may work, the most useful open task first: one query, whatever there is to do."""
+    permitted = selectors.workplaces(annotator)
+    if collection is not None:
+        permitted = permitted.filter(pk=collection.pk)
+    here = {"collection": OuterRef("pk")}
+    rows = permitted.values_list(
+        "pk",
+        "best",
+        Exists(FeedbackTask.objects.expired().filter(**here)),
+        Exists(GoldAnswer.objects.filter(enabled=True, **here)),
+    )
+    return [_Workplace(pk, best is not None, expired, gold) for pk, best, expired, gold in rows]
+
+
 @transaction.atomic
-def _return_expired(collections: QuerySet[Collection]) -> None:
-    expired = FeedbackTask.objects.expired().filter(collection__in=collections.values("pk"))
+def _return_expired(collections: Sequence[uuid.UUID]) -> None:
+    expired = FeedbackTask.objects.expired().filter(collection__in=collections)
     for task in expired.select_for_update(of=("self",), skip_locked=True):
         before = _facts(task)
         task.state, task.assignee, task.assigned_until, task.started_at = TaskState.OPEN, None, None, None
         _save(task, "feedback_task.expired", before)
 
 
-def _lock_best(annotator: User, collection: Collection) -> FeedbackTask | None:
-    waiting = FeedbackTask.objects.open().filter(collection=collection).not_seen_by(annotator)
-    return waiting.most_useful_first().select_for_update(of=("self",), skip_locked=True).first()
+def _lock_best(annotator: User, collection_id: uuid.UUID) -> FeedbackTask | None:
+    return next(iter(selectors.best_tasks(annotator, collection_id, limit=1, locked=True)), None)
 
 
-def _gold_task(annotator: User, collection: Collection) -> FeedbackTask | None:
+def _gold_task(annotator: User, collection_id: uuid.UUID) -> FeedbackTask | None:
     """A task with a known answer, where one is due. It looks like any other."""
-    gold = GoldAnswer.objects.filter(collection=collection, enabled=True)
-    if not gold.exists():
-        return None
-    mine = FeedbackTask.objects.filter(assignee=annotator, collection=collection)
-    recent = mine.filter(state=TaskState.DONE).order_by("-completed_at").values("inference_result")[: GOLD_EVERY - 1]
-    recent_results = [row["inference_result"] for row in recent]
+    gold = GoldAnswer.objects.filter(collection=collection_id, enabled=True)
+    done = FeedbackTask.objects.filter(assignee=annotator, collection=collection_id, state=TaskState.DONE)
+    recent = done.order_by("-completed_at").values_list("inference_result", flat=True)
+    recent_results = list(recent[: GOLD_EVERY - 1])
     if len(recent_results) < GOLD_EVERY - 1 or gold.filter(inference_result__in=recent_results).exists():
         return None
-    due = gold.exclude(inference_result__in=mine.values("inference_result")).order_by("id").first()
+    asked = FeedbackTask.objects.filter(assignee=annotator, inference_result=OuterRef("inference_result"))
+    due = gold.exclude(Exists(asked)).order_by("id").first()
     if due is None:
         return None
     slots = FeedbackTask.objects.filter(inference_result=due.inference_result_id)
     last = slots.aggregate(last=Max("slot"))["last"]
     return FeedbackTask.objects.create(
-        collection=collection,
+        collection_id=collection_id,
         inference_result_id=due.inference_result_id,
         slot=0 if last is None else last + 1,
         reason=TaskReason.SAMPLE,

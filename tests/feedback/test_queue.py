@@ -137,6 +137,20 @@ def test_a_result_for_two_annotators_is_never_given_twice_to_one(
     assert {first, services.claim_next_task(annotator=second)} == set(slots)
 
 
+def test_who_is_far_ahead_of_the_other_annotators_still_gets_the_best_of_what_is_left(
+    collection: Collection, annotator: User, second: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feedback.selectors.LOOKED_AT_FIRST", 2)
+    for priority in (9.0, 8.0, 7.0):
+        result = InferenceResultFactory(collection=collection)
+        FeedbackTaskFactory(inference_result=result, priority=priority, state=TaskState.DONE, assignee=annotator)
+        FeedbackTaskFactory(inference_result=result, priority=priority, slot=1)
+    skipped, best, *_rest = [task_in(collection, priority=priority) for priority in (6.0, 5.0, 4.0)]
+    services.skip_task(task_id=skipped.pk, annotator=annotator, reason=SkipReason.IMAGE)
+    assert services.claim_next_task(annotator=annotator) == best
+    assert services.claim_next_task(annotator=second).priority == 9.0
+
+
 def test_a_skipped_task_is_offered_to_others_until_three_have_passed(collection: Collection, annotator: User) -> None:
     task = task_in(collection)
     people = [annotator, *(MembershipFactory(collection=collection, role=Role.ANNOTATOR).user for _ in range(2))]
