@@ -24,6 +24,7 @@ from pipeline.models import (
     RunShard,
     StageRun,
     StoredObject,
+    VectorSet,
 )
 from pipeline.storage import retention
 
@@ -216,6 +217,21 @@ class EmbeddingAdmin(RestrictedRecordAdmin):
             return queryset, False
         hits = search(principal=request.user, text=search_term, filters=SearchFilters(), limit=100)
         return queryset.filter(pk__in=[hit.embedding_id for hit in hits]), False
+
+
+@admin.register(VectorSet)
+class VectorSetAdmin(RestrictedRecordAdmin):
+    """Which model's vectors serve a collection, and how far those of a new one are."""
+
+    list_display = ("collection", "model_name", "model_revision", "dimensions", "state", "percent", "served_at")
+    list_filter = ("state", ("collection", CollectionFilter))
+    list_select_related = ("collection",)
+    search_fields = ("collection__slug", "model_revision")
+    exclude = ("folder", "copied_to")
+
+    @admin.display(description=_("made"))
+    def percent(self, vectors: VectorSet) -> str:
+        return f"{vectors.progress:.0%}"
 
 
 def _described(found: retention.Preview) -> str:

@@ -56,3 +56,11 @@ class RetentionAction(models.TextChoices):
 class EmbeddingSource(models.TextChoices):
     RESULT = "result", _("Inference result")
     FEEDBACK = "feedback", _("Feedback")
+
+
+class VectorSetState(models.TextChoices):
+    """The life of a collection's vectors by one model."""
+
+    BUILDING = "building", _("Being made")
+    SERVING = "serving", _("Serving searches")
+    RETIRED = "retired", _("To be removed")

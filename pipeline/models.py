@@ -17,7 +17,15 @@ from collections_app.querysets import CollectionScopedQuerySet
 from core.identifiers import uuid7
 from inference.choices import Verdict
 from inference.models import InferenceResult, PolicyVersion
-from pipeline.choices import EmbeddingSource, ExportFormat, JobState, ObjectKind, RetentionAction, Stage
+from pipeline.choices import (
+    EmbeddingSource,
+    ExportFormat,
+    JobState,
+    ObjectKind,
+    RetentionAction,
+    Stage,
+    VectorSetState,
+)
 from pipeline.querysets import (
     CollectionMapQuerySet,
     EmbeddingQuerySet,
@@ -25,6 +33,7 @@ from pipeline.querysets import (
     QuarantinedRecordQuerySet,
     RunShardQuerySet,
     StoredObjectQuerySet,
+    VectorSetQuerySet,
 )
 
 EMBEDDING_DIMENSIONS = 384
@@ -321,6 +330,53 @@ class Embedding(models.Model):
 
     def __str__(self) -> str:
         return self.text[:80]
+
+
+class VectorSet(models.Model):
+    """A collection's embeddings by one model: being made, serving searches, or waiting to be removed.
+
+    A new model's vectors are written beside the old ones, which serve until the new ones are complete.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="vector_sets")
+    model_name = models.CharField(max_length=100)
+    model_revision = models.CharField(max_length=64)
+    dimensions = models.PositiveSmallIntegerField(default=EMBEDDING_DIMENSIONS)
+    folder = models.CharField(
+        max_length=512, blank=True, help_text=_("Where the weights lie; empty: in the installed package.")
+    )
+    state = models.CharField(max_length=8, choices=VectorSetState)
+    made = models.PositiveBigIntegerField(default=0, help_text=_("While it is being made: how many rows there are."))
+    wanted = models.PositiveBigIntegerField(default=0, help_text=_("How many the set that serves has."))
+    copied_to = models.UUIDField(null=True, help_text=_("The last row of the set that serves that has its like here."))
+    heartbeat_at = models.DateTimeField(null=True)
+    served_at = models.DateTimeField(null=True)
+    retired_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = VectorSetQuerySet.as_manager()
+
+    class Meta:
+        db_table = "vector_sets"
+        ordering = ["collection", "-id"]
+        constraints = [
+            models.UniqueConstraint(name="vector_set_once", fields=["collection", "model_name", "model_revision"]),
+            models.UniqueConstraint(
+                name="one_vector_set_serves", fields=["collection"], condition=Q(state=VectorSetState.SERVING)
+            ),
+            models.CheckConstraint(name="vector_set_state_known", condition=Q(state__in=VectorSetState.values)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_name} {self.model_revision} ({self.get_state_display()})"
+
+    @property
+    def progress(self) -> float:
+        """0..1."""
+        if self.state != VectorSetState.BUILDING:
+            return 1.0
+        return min(1.0, self.made / self.wanted) if self.wanted else 0.0
 
 
 class SavedSearch(models.Model):

@@ -7,7 +7,7 @@ from django.db import models
 from django.utils import timezone
 
 from collections_app.querysets import CollectionScopedQuerySet
-from pipeline.choices import JobState
+from pipeline.choices import JobState, VectorSetState
 
 
 class JobQuerySet(CollectionScopedQuerySet):
@@ -42,6 +42,24 @@ class StoredObjectQuerySet(CollectionScopedQuerySet):
 class EmbeddingQuerySet(CollectionScopedQuerySet):
     def of_model(self, name: str, revision: str) -> Self:
         return self.filter(model_name=name, model_revision=revision)
+
+
+class VectorSetQuerySet(CollectionScopedQuerySet):
+    def of_model(self, name: str, revision: str) -> Self:
+        return self.filter(model_name=name, model_revision=revision)
+
+    def serving(self) -> Self:
+        return self.filter(state=VectorSetState.SERVING)
+
+    def building(self) -> Self:
+        return self.filter(state=VectorSetState.BUILDING)
+
+    def open(self) -> Self:
+        """Those that new results and comments are written to."""
+        return self.exclude(state=VectorSetState.RETIRED)
+
+    def retired(self) -> Self:
+        return self.filter(state=VectorSetState.RETIRED)
 
 
 class CollectionMapQuerySet(CollectionScopedQuerySet):

@@ -9,9 +9,11 @@ from celery import shared_task
 from django.db import connection
 
 from pipeline.choices import JobState
-from pipeline.models import Export, PipelineRun, RetentionRule, RunShard
+from pipeline.models import Export, PipelineRun, RetentionRule, RunShard, VectorSet
 
 STALLED_AFTER = timedelta(minutes=3)
+# A task this long leaves room for others between two of its kind.
+MAKING_SECONDS = 20
 
 
 @shared_task
@@ -44,6 +46,31 @@ def draw_maps() -> None:
     with held_by_one("draw-maps") as mine:
         if mine:
             maps.draw_changed()
+
+
+@shared_task
+def renew_vectors() -> None:
+    """Where the model has changed, have each collection's vectors made anew; remove those that serve no longer."""
+    from pipeline.embeddings import reembedding
+
+    for vector_set_id in reembedding.begin():
+        make_vectors.delay(vector_set_id)
+    reembedding.remove_retired()
+
+
+@shared_task
+def make_vectors(vector_set_id: int) -> None:
+    """Go on with a collection's vectors by a new model; another task does the rest."""
+    from pipeline.embeddings import map as maps
+    from pipeline.embeddings import reembedding
+    from pipeline.storage import deletion
+
+    if reembedding.work_on(vector_set_id, seconds=MAKING_SECONDS):
+        vectors = VectorSet.objects.select_related("collection").get(pk=vector_set_id)
+        maps.draw(vectors.collection)
+        deletion.refresh_embeddings_file(vectors.collection)
+    elif VectorSet.objects.building().filter(pk=vector_set_id).exists():
+        make_vectors.delay(vector_set_id)
 
 
 @shared_task

@@ -1,7 +1,7 @@
 """What the signals missed: a walk through time that embeds whatever has no vector yet, and then keeps up.
 
-How far it has come is remembered in the cache, per revision of the model: a new revision starts from the beginning, and
-so re-embeds everything; until that is done, searches find only what has a vector of the new revision.
+How far it has come is remembered in the cache. A new model begins no new walk: its vectors are made from the old one's
+rows (``reembedding``).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from django.utils import timezone
 from feedback.models import Feedback
 from inference.models import InferenceResult
 from pipeline.embeddings import indexing
-from pipeline.embeddings.encoders import MODEL_NAME, model_revision
 
 # The recorder writes a result some time after it was made; looking back this far costs one small query.
 OVERLAP = timedelta(minutes=2)
 STRIDE = timedelta(hours=6)
+REACHED = "embeddings:reached"
 
 
 def work_off(*, seconds: float) -> int:
@@ -34,19 +34,19 @@ def work_off(*, seconds: float) -> int:
             return made
         stop = min(start + STRIDE, now)
         made += indexing.index_window(start - OVERLAP, stop)
-        cache.set(_key(), stop.isoformat(), timeout=None)
+        cache.set(REACHED, stop.isoformat(), timeout=None)
         if stop >= now or time.monotonic() > end:
             return made
 
 
 def is_complete() -> bool:
-    """Whether everything older than the stride has a vector of the current model."""
+    """Whether everything older than the stride has a vector."""
     reached = _reached()
     return reached is not None and reached > timezone.now() - STRIDE
 
 
 def _reached() -> datetime | None:
-    stored = cache.get(_key())
+    stored = cache.get(REACHED)
     return datetime.fromisoformat(stored) if stored else None
 
 
@@ -56,7 +56,3 @@ def _oldest() -> datetime | None:
         Feedback.objects.aggregate(oldest=Min("created_at"))["oldest"],
     ]
     return min((moment for moment in oldest if moment is not None), default=None)
-
-
-def _key() -> str:
-    return f"embeddings:reached:{MODEL_NAME}:{model_revision()}"

@@ -10,7 +10,7 @@ from django.db.models import Count
 
 from accounts.principals import Principal
 from collections_app.models import Collection
-from pipeline.embeddings.encoders import MODEL_NAME, model_revision
+from pipeline.embeddings.served import served
 from pipeline.models import Embedding
 
 # The most frequent texts are compared, each with each.
@@ -35,7 +35,7 @@ def near_duplicates(
 
     A group of one is a text that was said more than once, word for word.
     """
-    rows = Embedding.objects.restrict(principal).filter(collection=collection).of_model(MODEL_NAME, model_revision())
+    rows = served(Embedding.objects.restrict(principal).filter(collection=collection))
     grouped = rows.values("text_sha256").annotate(times=Count("pk")).order_by("-times", "text_sha256")
     times = dict(grouped.values_list("text_sha256", "times")[:COMPARED])
     first = {

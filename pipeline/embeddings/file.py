@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from collections_app.models import Collection
 from pipeline.choices import ObjectKind
-from pipeline.embeddings.encoders import MODEL_NAME, model_revision
-from pipeline.models import EMBEDDING_DIMENSIONS, Embedding, StoredObject
+from pipeline.embeddings.served import served
+from pipeline.models import EMBEDDING_DIMENSIONS, Embedding, StoredObject, VectorSet
 from pipeline.storage import catalogue, layout
 
 BATCH = 5_000
@@ -26,18 +26,20 @@ SCHEMA = pa.schema(
         ("occurred_at", pa.timestamp("us", tz="UTC")),
         ("text", pa.string()),
         ("embedding", pa.list_(pa.float32(), EMBEDDING_DIMENSIONS)),
-    ],
-    metadata={"model": MODEL_NAME},
+    ]
 )
 
 
 def write(collection: Collection) -> StoredObject:
     """Write ``embeddings/collection_<slug>_embeddings.parquet`` anew, in constant memory."""
+    serving = VectorSet.objects.serving().filter(collection=collection).first()
+    model = {"model": serving.model_name, "revision": serving.model_revision} if serving else {}
+    schema = SCHEMA.with_metadata(model)
     with tempfile.TemporaryDirectory(prefix="embeddings.") as temporary:
         path = Path(temporary, "embeddings.parquet")
-        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in _batches(collection):
-                writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
         key = layout.embeddings_key(collection.slug)
         entry = catalogue.store_file(key, path, kind=ObjectKind.EMBEDDINGS, collection=collection)
     catalogue.verify(entry)
@@ -45,7 +47,7 @@ def write(collection: Collection) -> StoredObject:
 
 
 def _batches(collection: Collection) -> Iterator[list[dict[str, Any]]]:
-    rows = Embedding.objects.of_model(MODEL_NAME, model_revision()).filter(collection=collection)
+    rows = served(Embedding.objects.filter(collection=collection))
     ordered = iter(rows.order_by("occurred_at", "source_id").values(*SCHEMA.names).iterator(chunk_size=BATCH))
     while batch := list(islice(ordered, BATCH)):
         yield [

@@ -11,14 +11,19 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from django.db.models import QuerySet
 
 from core.personal_data import anonymise
 from feedback.models import Feedback
 from inference.models import InferenceResult
 from pipeline.choices import EmbeddingSource
-from pipeline.embeddings.encoders import MODEL_NAME, Encoder, indexing_encoder, model_revision
+from pipeline.embeddings import remembered
+from pipeline.embeddings.encoders import EncoderUnavailableError, TextModel, current_model, indexing_encoder
+from pipeline.embeddings.served import open_models
 from pipeline.models import Embedding
+
+logger = structlog.get_logger(__name__)
 
 WRITE_BATCH = 500
 
@@ -74,30 +79,45 @@ def _index_comments(candidates: QuerySet[Feedback]) -> int:
     )
 
 
-def encode(texts: Sequence[str], *, encoder: Encoder | None = None) -> npt.NDArray[np.float32]:
+def encode(texts: Sequence[str], model: TextModel) -> npt.NDArray[np.float32]:
     """``float32 [texts][384]``; a text whose vector is in the table already costs no encoding."""
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
-    known = _known_vectors(set(digests))
+    known = _known_vectors(set(digests), model)
     missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
     if missing:
-        vectors = (encoder or indexing_encoder()).encode(list(missing.values()))
+        vectors = indexing_encoder(model).encode(list(missing.values()))
         known.update(zip(missing, vectors, strict=True))
     return np.stack([known[digest] for digest in digests])
 
 
 def _index(sources: Iterable[_Source]) -> int:
-    pending = _without_known(list(sources))
-    for start in range(0, len(pending), WRITE_BATCH):
-        part = pending[start : start + WRITE_BATCH]
-        vectors = encode([source.text for source in part])
-        rows = [_row(source, vector) for source, vector in zip(part, vectors, strict=True)]
-        Embedding.objects.bulk_create(rows, ignore_conflicts=True)
-    return len(pending)
+    """Write rows with every model that is open in the source's collection: the one that serves, the one to come."""
+    wanted = list(sources)
+    if not wanted:
+        return 0
+    made = 0
+    for model, collections in open_models({source.collection_id for source in wanted}).items():
+        pending = _without_known([source for source in wanted if source.collection_id in collections], model)
+        try:
+            for start in range(0, len(pending), WRITE_BATCH):
+                part = pending[start : start + WRITE_BATCH]
+                vectors = encode([source.text for source in part], model)
+                rows = [_row(source, vector, model) for source, vector in zip(part, vectors, strict=True)]
+                Embedding.objects.bulk_create(rows, ignore_conflicts=True)
+        except EncoderUnavailableError as error:
+            if model == current_model():
+                raise
+            # The model that served until now was taken away: what is new is found once the next one serves.
+            logger.warning("indexing.model_gone", reason=str(error))
+            continue
+        made += len(pending)
+        remembered.forget({source.collection_id for source in pending})
+    return made
 
 
-def _without_known(sources: list[_Source]) -> list[_Source]:
+def _without_known(sources: list[_Source], model: TextModel) -> list[_Source]:
     """``sources`` that neither have a row nor belong to an episode that has one of the same text."""
-    rows = Embedding.objects.of_model(MODEL_NAME, model_revision())
+    rows = Embedding.objects.of_model(model.name, model.revision)
     own = set(
         rows.filter(source_id__in=[source.identifier for source in sources]).values_list("source_kind", "source_id")
     )
@@ -113,7 +133,7 @@ def _without_known(sources: list[_Source]) -> list[_Source]:
     ]
 
 
-def _row(source: _Source, vector: npt.NDArray[np.float32]) -> Embedding:
+def _row(source: _Source, vector: npt.NDArray[np.float32], model: TextModel) -> Embedding:
     result = source.result
     return Embedding(
         collection_id=source.collection_id,
@@ -128,15 +148,15 @@ def _row(source: _Source, vector: npt.NDArray[np.float32]) -> Embedding:
         text=source.text,
         text_sha256=source.digest,
         embedding=vector,
-        model_name=MODEL_NAME,
-        model_revision=model_revision(),
+        model_name=model.name,
+        model_revision=model.revision,
         metadata={"request_id": str(result.request_id), "step": result.step},
     )
 
 
-def _known_vectors(digests: set[str]) -> dict[str, npt.NDArray[np.float32]]:
+def _known_vectors(digests: set[str], model: TextModel) -> dict[str, npt.NDArray[np.float32]]:
     rows = (
-        Embedding.objects.of_model(MODEL_NAME, model_revision())
+        Embedding.objects.of_model(model.name, model.revision)
         .filter(text_sha256__in=digests)
         .order_by("text_sha256")
         .distinct("text_sha256")

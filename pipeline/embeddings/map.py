@@ -12,7 +12,7 @@ from django.db.models import Count
 
 from accounts.principals import Principal
 from collections_app.models import Collection
-from pipeline.embeddings.encoders import MODEL_NAME, model_revision
+from pipeline.embeddings.served import served
 from pipeline.models import CollectionMap, Embedding
 
 # A plane with more points cannot be read, nor picked from.
@@ -21,7 +21,7 @@ MAX_POINTS = 3000
 
 def draw(collection: Collection) -> CollectionMap | None:
     """Draw the map of the collection's most frequent texts and keep it; None where there are fewer than three."""
-    rows = Embedding.objects.filter(collection=collection).of_model(MODEL_NAME, model_revision())
+    rows = served(Embedding.objects.filter(collection=collection))
     count = rows.count()
     grouped = rows.values("text_sha256").annotate(times=Count("pk")).order_by("-times", "text_sha256")
     times = dict(grouped.values_list("text_sha256", "times")[:MAX_POINTS])
@@ -49,7 +49,7 @@ def draw(collection: Collection) -> CollectionMap | None:
 def draw_changed() -> int:
     """Draw anew the maps of collections that gained or lost embeddings. Returns how many were drawn."""
     counts = dict(
-        Embedding.objects.of_model(MODEL_NAME, model_revision())
+        served(Embedding.objects.all())
         .values("collection")
         .annotate(rows=Count("pk"))
         .order_by()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +22,9 @@ from accounts.principals import Principal
 from core.problems import not_found
 from feedback.models import Feedback
 from inference.models import InferenceResult
-from pipeline.embeddings.encoders import MODEL_NAME, EncoderUnavailableError, model_revision, query_encoder
+from pipeline.embeddings import remembered
+from pipeline.embeddings.encoders import EncoderUnavailableError, TextModel, query_encoder
+from pipeline.embeddings.served import models_of, served, served_by_model
 from pipeline.embeddings.words import CANDIDATES, Query, with_words
 from pipeline.models import EMBEDDING_DIMENSIONS, Embedding
 
@@ -38,6 +41,8 @@ MEANING, WORDS = "meaning", "words"
 
 # Ids, best first, and how much each counts, 0..1: a text with one of five words is not found like one with all.
 Ranking: TypeAlias = dict[uuid.UUID, float]
+# A hit as it is remembered: the row's id, its score, and what matched.
+Found: TypeAlias = tuple[str, float, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +115,47 @@ def search(
     Only what ``principal`` may read is looked at. Where no model is installed, words alone decide.
     Raises ``Problem`` 404 where ``similar_to`` names nothing that ``principal`` may read.
     """
-    rows = filters.apply(Embedding.objects.restrict(principal).of_model(MODEL_NAME, model_revision()))
-    rankings: dict[str, Ranking] = {}
+    asked = {"text": text, "similar_to": similar_to, "filters": asdict(filters), "limit": limit}
+    # What something is like may lie in another collection than those that are searched: all rights count.
+    within = filters.collection if similar_to is None else None
+    key = remembered.key_of(principal, collection=within, asked=asked)
+    found: list[Found] | None = remembered.recall(key)
+    if found is None:
+        rankings = _rankings(principal, text, similar_to, filters)
+        found = _best(rankings, limit)
+        if MEANING in rankings:  # without a model words decide for as long as there is none, and no longer
+            remembered.keep(key, found)
+    return _hits(found, principal)
+
+
+def _rankings(
+    principal: Principal, text: str, similar_to: uuid.UUID | None, filters: SearchFilters
+) -> dict[str, Ranking]:
+    rows = filters.apply(Embedding.objects.restrict(principal))
     if similar_to is not None:
-        origin = _origin(principal, similar_to)
-        rankings[MEANING] = _ranking(nearest(rows.exclude(pk=origin.pk), np.asarray(origin.embedding)))
-    elif query := Query.parse(text).meant:
-        rows = Query.parse(text).apply(rows)
-        vector = _query_vector(query)
-        if vector is not None:
-            rankings[MEANING] = _ranking(nearest(rows, vector))
-        rankings[WORDS] = with_words(rows, query)
-    return _hits(rankings, limit)
+        return {MEANING: _ranking(_near_to(_readable(principal, similar_to), rows))}
+    query = Query.parse(text)
+    if not query.meant:
+        return {}
+    rows = query.apply(rows)
+    rankings = {WORDS: with_words(served(rows), query.meant)}
+    near = _by_meaning(rows, partial(_query_vector, query.meant))
+    return rankings if near is None else {MEANING: _ranking(near), **rankings}
+
+
+def results_like(result: InferenceResult, *, limit: int = CANDIDATES) -> dict[uuid.UUID, float]:
+    """The ids of the results of the same collection that were asked for the like, and how like, 0..1; most like first.
+
+    For work that the system does by itself: nobody's permission is asked. Raises ``Problem`` 404 before ``result`` has
+    been embedded.
+    """
+    rows = Embedding.objects.filter(collection=result.collection_id, inference_result__isnull=False)
+    distances = _near_to(result, rows)
+    result_of = dict(rows.filter(pk__in=distances).values_list("pk", "inference_result"))
+    alike: dict[uuid.UUID, float] = {}
+    for row, distance in distances.items():
+        alike.setdefault(result_of[row], 1.0 - distance)
+    return dict(islice(alike.items(), limit))
 
 
 def fuse(rankings: Iterable[Ranking]) -> dict[uuid.UUID, float]:
@@ -140,8 +174,31 @@ def _ranking(identifiers: Iterable[uuid.UUID]) -> Ranking:
     return dict.fromkeys(identifiers, 1.0)
 
 
-def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[uuid.UUID]:
-    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [384]``, that are near at all.
+def _by_meaning(
+    rows: QuerySet[Embedding], vector_for: Callable[[TextModel], npt.NDArray[np.float32] | None]
+) -> dict[uuid.UUID, float] | None:
+    """The rows nearest to what ``vector_for`` gives for their model, and how far; None without a vector for any."""
+    distances: dict[uuid.UUID, float] = {}
+    vectors = 0
+    for model, part in served_by_model(rows):
+        vector = vector_for(model)
+        if vector is not None:
+            vectors += 1
+            distances.update(nearest(part, vector))
+    best = sorted(distances, key=distances.__getitem__)[:CANDIDATES]
+    return {identifier: distances[identifier] for identifier in best} if vectors else None
+
+
+def _near_to(result: InferenceResult, rows: QuerySet[Embedding]) -> dict[uuid.UUID, float]:
+    origins = _origins(result)
+    others = rows.exclude(pk__in=[origin.pk for origin in origins.values()])
+    vectors = {model: np.asarray(origin.embedding) for model, origin in origins.items()}
+    return _by_meaning(others, vectors.get) or {}
+
+
+def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> dict[uuid.UUID, float]:
+    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [384]``, that are near at all, and how far
+    they are, nearest first.
 
     The index holds half-precision vectors and chooses the candidates; their full-precision distances order them.
     """
@@ -154,49 +211,66 @@ def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> list[
         cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
         cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(EF_SEARCH)])
         found = list(ranked.values_list("pk", "distance")[:CANDIDATES])
-    return [identifier for identifier, distance in sorted(found, key=lambda f: f[1]) if distance <= MAX_DISTANCE]
+    return {
+        identifier: distance for identifier, distance in sorted(found, key=lambda f: f[1]) if distance <= MAX_DISTANCE
+    }
 
 
-def _origin(principal: Principal, request_id: uuid.UUID) -> Embedding:
-    """The row that stands for a result: its own, or the one of its episode with its instruction."""
+def _readable(principal: Principal, request_id: uuid.UUID) -> InferenceResult:
     results = InferenceResult.objects.restrict(principal).with_request_id(request_id)
-    result = results.only("id", "episode_id", "instruction").first()
+    result: InferenceResult | None = results.only("id", "collection_id", "episode_id", "created_at").first()
     if result is None:
         raise not_found("No such result.")
-    rows = Embedding.objects.of_model(MODEL_NAME, model_revision())
-    own: Embedding | None = rows.filter(source_id=result.pk).first()
-    if own is None and result.episode_id is not None:
-        before = rows.filter(episode=result.episode_id, occurred_at__lte=result.created_at)
-        own = before.order_by("-occurred_at").first()
-    if own is None:
+    return result
+
+
+def _origins(result: InferenceResult) -> dict[TextModel, Embedding]:
+    """The rows that stand for a result, by model: its own, or the one of its episode with its instruction."""
+    stand_for: dict[TextModel, Embedding] = {}
+    rows = Embedding.objects.filter(collection=result.collection_id)
+    for model in models_of(result.collection_id):
+        of_model = rows.of_model(model.name, model.revision)
+        own: Embedding | None = of_model.filter(source_id=result.pk).first()
+        if own is None and result.episode_id is not None:
+            before = of_model.filter(episode=result.episode_id, occurred_at__lte=result.created_at)
+            own = before.order_by("-occurred_at").first()
+        if own is not None:
+            stand_for[model] = own
+    if not stand_for:
         raise not_found("This result has not been embedded.")
-    return own
+    return stand_for
 
 
 @lru_cache(maxsize=512)
-def _query_vector(text: str) -> npt.NDArray[np.float32] | None:
+def _query_vector(text: str, model: TextModel) -> npt.NDArray[np.float32] | None:
     try:
-        return np.asarray(query_encoder().encode([text])[0])
+        return np.asarray(query_encoder(model).encode([text])[0])
     except EncoderUnavailableError as error:
         logger.info("search.words_only", reason=str(error))
         return None
 
 
-def _hits(rankings: dict[str, Ranking], limit: int) -> list[Hit]:
+def _best(rankings: dict[str, Ranking], limit: int) -> list[Found]:
     scores = fuse(rankings.values())
     best = sorted(scores, key=lambda identifier: (-scores[identifier], identifier))[:limit]
-    rows = Embedding.objects.select_related(
-        "inference_result__collection", "inference_result__robot", "inference_result__episode"
-    ).in_bulk(best)
     return [
-        Hit(
+        (
+            str(identifier),
             round(scores[identifier], 4),
-            identifier,
-            rows[identifier].inference_result,
-            rows[identifier].text,
-            rows[identifier].source_kind,
-            tuple(name for name, ranking in rankings.items() if identifier in ranking),
+            [name for name, ranking in rankings.items() if identifier in ranking],
         )
         for identifier in best
-        if identifier in rows and rows[identifier].inference_result is not None
     ]
+
+
+def _hits(found: list[Found], principal: Principal) -> list[Hit]:
+    rows = Embedding.objects.restrict(principal).select_related(
+        "inference_result__collection", "inference_result__robot", "inference_result__episode"
+    )
+    known = rows.defer("embedding", "search_vector").in_bulk([uuid.UUID(identifier) for identifier, *_ in found])
+    hits = []
+    for identifier, score, matched in found:
+        row = known.get(uuid.UUID(identifier))
+        if row is not None and row.inference_result is not None:
+            hits.append(Hit(score, row.pk, row.inference_result, row.text, row.source_kind, tuple(matched)))
+    return hits

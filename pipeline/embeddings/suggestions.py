@@ -9,7 +9,7 @@ from django.contrib.postgres.search import SearchQuery
 
 from accounts.principals import Principal
 from pipeline.choices import EmbeddingSource
-from pipeline.embeddings.encoders import MODEL_NAME, model_revision
+from pipeline.embeddings.served import served
 from pipeline.models import Embedding
 
 # How many rows are looked at: frequent texts are among them, and a word that a million rows have costs no more.
@@ -23,7 +23,7 @@ def suggestions(*, principal: Principal, typed: str, collection: str | None = No
     if sum(map(len, words)) < SHORTEST:
         return []
     query = SearchQuery(" & ".join(f"{word}:*" for word in words), config="english", search_type="raw")
-    rows = Embedding.objects.restrict(principal).of_model(MODEL_NAME, model_revision())
+    rows = served(Embedding.objects.restrict(principal))
     if collection:
         rows = rows.filter(collection__slug=collection)
     found = rows.filter(source_kind=EmbeddingSource.RESULT, search_vector=query).order_by()

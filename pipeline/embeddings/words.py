@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 
 from django.contrib.postgres.search import SearchQuery
 from django.core.exceptions import EmptyResultSet
@@ -88,21 +88,20 @@ def with_words(rows: QuerySet[Embedding], text: str) -> dict[uuid.UUID, float]:
     """The ids of the ``CANDIDATES`` rows that have most of the words of ``text``, best first, and how much each has:
     the share of the words' weight, 0..1.
 
-    At most ``LOOKED_AT`` rows are scored: those with every word, and those with one of the rare ones. What has only
-    words that a large part of a large table has is not looked for: it would tell nothing.
+    At most ``LOOKED_AT`` rows of each kind are scored: those with one of the rare words, and those with all of the
+    frequent ones. A row with one or two of the latter is not looked for: it would tell nothing.
     """
     words, total = _words(text)
-    if not words:
-        return {}
     words.sort(key=lambda word: word.share)
-    telling = [words[0]]
-    for word in words[1:]:
-        if total * sum(chosen.share for chosen in (*telling, word)) > LOOKED_AT:
+    rare: list[_Word] = []
+    for word in words:
+        if total * (sum(other.share for other in rare) + word.share) > LOOKED_AT:
             break
-        telling.append(word)
-    wanted = [reduce(or_, (word.query for word in telling))]
-    if len(telling) < len(words):
-        wanted.append(reduce(lambda one, other: one & other, (word.query for word in words)))
+        rare.append(word)
+    frequent = words[len(rare) :]
+    wanted = [reduce(or_, (word.query for word in rare))] if rare else []
+    if frequent:
+        wanted.append(reduce(and_, (word.query for word in frequent)))
     found = {row[0]: row for query in wanted for row in _best(rows.filter(search_vector=query), words)}
     ranked = sorted(found.values(), key=lambda row: (-row[1], row[2], -row[3].timestamp(), row[0]))
     whole = sum(word.weight for word in words)

@@ -12,6 +12,7 @@ from django.db.models import F, Func, JSONField, Q, Value
 from feedback.choices import TaskReason
 from feedback.services import create_tasks
 from inference.models import InferenceResult
+from pipeline.embeddings import remembered
 from pipeline.models import Embedding, PipelineRun
 from pipeline.runs import parquet
 from pipeline.storage import layout
@@ -53,4 +54,7 @@ def _mark(result_ids: Sequence[str]) -> None:
         output_field=JSONField(),
     )
     rows = Embedding.objects.filter(Q(inference_result__in=result_ids) | Q(episode__in=episodes))
-    rows.exclude(metadata__contains={"anomalous": True}).update(metadata=marked)
+    changed = rows.exclude(metadata__contains={"anomalous": True})
+    collections = set(changed.values_list("collection", flat=True))
+    changed.update(metadata=marked)
+    remembered.forget(collections)

@@ -31,6 +31,7 @@ from inference.engine import answers
 from inference.models import InferenceResult
 from pipeline.choices import ObjectKind
 from pipeline.embeddings import file as embeddings_file
+from pipeline.embeddings import remembered
 from pipeline.images.regions import TEXT_ENGINES
 from pipeline.models import Embedding, Export, PipelineRun, QuarantinedRecord, RetentionRule, StoredObject
 from pipeline.storage import archives, catalogue, layout, raw
@@ -80,6 +81,7 @@ def delete_results(collection: Collection, identifiers: Sequence[UUID], *, keep_
             _delete_empty_episodes({row[3] for row in known})
         others = set(InferenceResult.objects.filter(request_id__in=gone).values_list("request_id", flat=True))
         forgotten.forget(collection, gone - others, archived=keep_objects)
+        remembered.forget([collection.pk])
     return Deleted(len(known), len(objects), sum(info.bytes for info in objects))
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts import audit
 from inference.models import InferenceResult
 from pipeline.choices import ObjectKind, RetentionAction
+from pipeline.embeddings import remembered
 from pipeline.models import Embedding, RetentionRule, StoredObject
 from pipeline.storage import archives, deletion
 from pipeline.storage.deletion import Deleted
@@ -74,6 +75,7 @@ def apply(rule: RetentionRule, progress: Callable[[Deleted], None] = lambda _so_
             progress(deleted)
     elif rule.kind == ObjectKind.EMBEDDINGS:
         deleted.records, _ = _expired_embeddings(rule).delete()
+        remembered.forget([rule.collection_id])
     else:
         deleted.add(deletion.delete_objects(_expired_objects(rule).iterator(chunk_size=BATCH)))
     if deleted.records:

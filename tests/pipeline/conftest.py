@@ -19,9 +19,9 @@ class WordsEncoder:
     """Texts that share words are near to each other: the mean of a random vector per word."""
 
     name = encoders.MODEL_NAME
-    revision = "test"
 
-    def __init__(self) -> None:
+    def __init__(self, revision: str = "test") -> None:
+        self.revision = revision
         self.encoded: list[str] = []
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -29,17 +29,23 @@ class WordsEncoder:
         return np.stack([self._vector(text) for text in texts])
 
     def _vector(self, text: str) -> npt.NDArray[np.float32]:
-        seeds = [int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") for word in text.lower().split()]
+        words = [f"{self.revision} {word}" for word in text.lower().split()]
+        seeds = [int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") for word in words]
         total = np.sum([np.random.default_rng(seed).normal(size=384) for seed in seeds], axis=0)
         return np.asarray(total / np.linalg.norm(total), dtype=np.float32)
 
 
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[WordsEncoder]:
-    """An encoder that loads nothing, in place of the real one."""
+    """An encoder that loads nothing, in place of the real one; another model's vectors are unlike its own."""
     fake = WordsEncoder()
-    monkeypatch.setattr(indexing, "indexing_encoder", lambda: fake)
-    monkeypatch.setattr(search, "query_encoder", lambda: fake)
+    fakes = {encoders.current_model(): fake}
+
+    def encoder_of(model: encoders.TextModel) -> WordsEncoder:
+        return fakes.setdefault(model, WordsEncoder(model.revision))
+
+    monkeypatch.setattr(indexing, "indexing_encoder", encoder_of)
+    monkeypatch.setattr(search, "query_encoder", encoder_of)
     search._query_vector.cache_clear()
     yield fake
     search._query_vector.cache_clear()

@@ -100,7 +100,7 @@ def test_hybrid_is_at_least_as_good_as_either_alone():
 
     scores: dict[str, list[float]] = {"meaning": [], "words": [], "hybrid": []}
     for query, gains in QUERIES.items():
-        vector = encoders.query_encoder().encode([query])[0]
+        vector = encoders.query_encoder(encoders.current_model()).encode([query])[0]
         hits = search(principal=viewer, text=query, limit=10)
         scores["meaning"].append(ndcg([texts[pk] for pk in nearest(rows, vector)], gains))
         scores["words"].append(ndcg([texts[pk] for pk in with_words(rows, query)], gains))

@@ -9,18 +9,25 @@ import uuid
 import numpy as np
 import pandas as pd
 import pytest
+from django.db import connection
+from django.utils import timezone
 
 from accounts.choices import Role
+from collections_app.services import update_episode
 from core.problems import Problem
-from pipeline.embeddings import backlog, encoders, file, indexing
+from feedback.signals import feedback_given
+from pipeline.choices import VectorSetState
+from pipeline.embeddings import backlog, encoders, file, indexing, reembedding, words
 from pipeline.embeddings import map as maps
 from pipeline.embeddings import search as search_module
 from pipeline.embeddings.duplicates import near_duplicates
-from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, search
+from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, results_like, search
+from pipeline.embeddings.served import served
 from pipeline.embeddings.suggestions import suggestions
 from pipeline.embeddings.words import with_words
-from pipeline.models import CollectionMap, Embedding
+from pipeline.models import CollectionMap, Embedding, VectorSet
 from pipeline.runs import follow_up
+from pipeline.storage import deletion
 from tests.factories import CollectionFactory, FeedbackFactory, InferenceResultFactory, MembershipFactory, UserFactory
 from tests.pipeline.factories import make_episode
 
@@ -131,6 +138,18 @@ class TestSearch:
         assert shares[texts[1]] == pytest.approx(1 / 3)
         assert with_words(Embedding.objects.all(), "the of and ' | !") == {}
 
+    def test_of_frequent_words_all_are_needed_and_of_rare_ones_any(self, kitchen, encoder, monkeypatch):
+        texts = ("pick up the red cube", "a red box", "a green cube", "pick up the sponge")
+        index(*(make_episode(kitchen, instruction=text) for text in (*texts, *texts[:3])))
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE embeddings")  # tells how many rows have a word
+        monkeypatch.setattr(words, "LOOKED_AT", 2)
+        said = dict(Embedding.objects.values_list("pk", "text"))
+
+        found = [said[pk] for pk in with_words(Embedding.objects.all(), "sponge, red cube")]
+
+        assert found == [texts[0], texts[0], texts[3]]
+
     def test_quotes_demand_and_a_minus_forbids_in_both_rankings(self, kitchen, viewer, encoder):
         texts = ("pick up the red cube", "the cube is red", "pick up the blue cube")
         index(*(make_episode(kitchen, instruction=text) for text in texts))
@@ -158,6 +177,17 @@ class TestSearch:
         with pytest.raises(Problem) as caught:
             search(principal=stranger, similar_to=episode[1][0].request_id)
         assert caught.value.status == 404
+
+    def test_results_like_one_are_of_its_collection_the_most_like_first(self, kitchen, encoder):
+        one = make_episode(kitchen)
+        near = make_episode(kitchen, instruction="pick up the red cup")
+        same = make_episode(kitchen)
+        index(one, near, same, make_episode(CollectionFactory()))
+
+        alike = results_like(one[1][2])
+
+        assert list(alike) == [same[1][0].pk, near[1][0].pk]
+        assert alike[same[1][0].pk] == pytest.approx(1.0, abs=1e-5)
 
     def test_similar_to_something_foreign_looks_like_something_that_is_not(self, viewer, encoder):
         foreign = make_episode(CollectionFactory())
@@ -206,7 +236,7 @@ class TestSearch:
     def test_without_a_model_words_decide(self, kitchen, viewer, encoder, monkeypatch):
         index(make_episode(kitchen))
 
-        def unavailable():
+        def unavailable(model):
             raise encoders.EncoderUnavailableError
 
         monkeypatch.setattr(search_module, "query_encoder", unavailable)
@@ -218,6 +248,167 @@ class TestSearch:
         Embedding.objects.update(model_revision="older")
 
         assert search(principal=viewer, text="red cube") == []
+
+
+@pytest.mark.django_db
+class TestRemembering:
+    """A search that was asked before costs no look at the vectors, until something that it looked at changes."""
+
+    @pytest.fixture(autouse=True)
+    def episode(self, kitchen, encoder):
+        episode, results = make_episode(kitchen)
+        index((episode, results))
+        return episode
+
+    @pytest.fixture
+    def looks(self, monkeypatch):
+        """How often the vectors were looked at."""
+        looks = []
+
+        def nearest(rows, vector):
+            looks.append(1)
+            return search_nearest(rows, vector)
+
+        search_nearest = search_module.nearest
+        monkeypatch.setattr(search_module, "nearest", nearest)
+        return looks
+
+    def test_those_with_the_same_rights_share_an_answer(self, kitchen, viewer, looks):
+        colleague = MembershipFactory(collection=kitchen, role=Role.MANAGER).user
+
+        first, again, theirs = (search(principal=person, text="red cube") for person in (viewer, viewer, colleague))
+
+        assert first == again == theirs
+        assert len(first) == len(looks) == 1
+
+    def test_nobody_is_told_what_others_found(self, kitchen, viewer, episode, looks):
+        stranger = MembershipFactory(collection=CollectionFactory(), role=Role.MANAGER).user
+        request_id = episode.results.first().request_id
+        search(principal=viewer, text="red cube")
+        search(principal=viewer, similar_to=request_id, filters=SearchFilters(collection="kitchen"))
+
+        assert search(principal=stranger, text="red cube") == []
+        with pytest.raises(Problem):
+            search(principal=stranger, similar_to=request_id)
+        viewer.memberships.all().delete()
+        assert search(principal=viewer, text="red cube") == []
+
+    @pytest.mark.parametrize("filters", [{}, {"outcome": "failure"}, {"label": "failure"}, {"anomaly": True}])
+    def test_every_change_is_seen(self, kitchen, viewer, episode, filters, django_capture_on_commit_callbacks):
+        def count():
+            return len(search(principal=viewer, text="red cube", filters=SearchFilters(**filters)))
+
+        before = count()
+        result = episode.results.first()
+        with django_capture_on_commit_callbacks(execute=True):
+            if "outcome" in filters:
+                update_episode(episode=episode, changes={"outcome": "failure"})
+            elif "label" in filters:
+                feedback = FeedbackFactory(inference_result=result, feedback_type="failure")
+                feedback_given.send(None, collection_id=kitchen.pk, feedback_id=feedback.pk)
+            elif "anomaly" in filters:
+                follow_up._mark([str(result.pk)])
+            else:
+                index(make_episode(kitchen))
+        assert count() == before + 1
+
+        with django_capture_on_commit_callbacks(execute=True):
+            deletion.delete_results(kitchen, list(kitchen.results.values_list("pk", flat=True)))
+        assert count() == 0
+
+
+@pytest.mark.django_db
+class TestNewModel:
+    """Another model takes over: at no moment does a search miss or mix anything."""
+
+    TEXTS = ("pick up the red cube", "open the drawer", "close the microwave door")
+
+    @pytest.fixture
+    def old(self, kitchen, encoder):
+        index(*(make_episode(kitchen, instruction=text) for text in self.TEXTS))
+        return VectorSet.objects.get(collection=kitchen)
+
+    @pytest.fixture
+    def new(self, old, settings, tmp_path):
+        """The set that is begun once the setting names another folder."""
+        folder = tmp_path / "next"
+        folder.mkdir()
+        settings.EMBEDDING_MODEL_PATH = str(folder)
+        (identifier,) = reembedding.begin()
+        return VectorSet.objects.get(pk=identifier)
+
+    @staticmethod
+    def found(viewer, text):
+        return [(hit.text, hit.matched) for hit in search(principal=viewer, text=text, limit=1)]
+
+    def test_the_old_vectors_serve_until_the_new_are_complete(self, kitchen, viewer, old, new):
+        reembedding._copy_next(new, served(Embedding.objects.all()))
+        index(make_episode(kitchen, instruction="wipe the table"))  # written with both
+
+        both = Embedding.objects.values_list("model_revision", "text")
+        assert len(both) == 8
+        assert self.found(viewer, "red cube") == [("pick up the red cube", (MEANING, WORDS))]
+        assert self.found(viewer, "wipe table") == [("wipe the table", (MEANING, WORDS))]
+        assert set(served(Embedding.objects.all()).values_list("model_revision", flat=True)) == {old.model_revision}
+
+        assert reembedding.work_on(new.pk, seconds=30)
+
+        assert set(served(Embedding.objects.all()).values_list("model_revision", "text")) == {
+            ("next", text) for text in (*self.TEXTS, "wipe the table")
+        }
+        assert self.found(viewer, "red cube") == [("pick up the red cube", (MEANING, WORDS))]
+        assert VectorSet.objects.get(pk=new.pk).progress == 1.0
+        assert reembedding.begin() == []
+
+    def test_the_old_vectors_are_removed_once_no_search_can_be_reading_them(self, old, new):
+        reembedding.work_on(new.pk, seconds=30)
+
+        assert reembedding.remove_retired() == 0
+        VectorSet.objects.retired().update(retired_at=timezone.now() - 2 * reembedding.KEPT)
+        assert reembedding.remove_retired() == 3
+
+        assert set(Embedding.objects.values_list("model_revision", flat=True)) == {"next"}
+        assert list(VectorSet.objects.values_list("pk", flat=True)) == [new.pk]
+
+    def test_while_two_models_serve_each_collection_is_asked_with_its_own(self, viewer, kitchen, old, new):
+        other = CollectionFactory()
+        MembershipFactory(collection=other, user=viewer, role=Role.VIEWER)
+        index(make_episode(other, instruction="pick up the red cube"))
+
+        hits = search(principal=viewer, text="pick up the red cube", limit=2)
+
+        assert {hit.result.collection_id for hit in hits} == {kitchen.pk, other.pk}
+        assert all(hit.matched == (MEANING, WORDS) for hit in hits)
+
+    def test_a_model_that_was_taken_away_leaves_words_and_likeness(self, kitchen, viewer, old, new, monkeypatch):
+        def taken_away(model):
+            raise encoders.EncoderUnavailableError
+
+        monkeypatch.setattr(search_module, "query_encoder", taken_away)
+        search_module._query_vector.cache_clear()
+        index(make_episode(kitchen, instruction="open the drawer, please"))
+
+        assert self.found(viewer, "cube") == [("pick up the red cube", (WORDS,))]
+        asked = kitchen.results.filter(instruction="open the drawer").first()
+        assert search(principal=viewer, similar_to=asked.request_id)[0].text == "open the drawer, please"
+
+    def test_what_is_deleted_while_it_is_copied_does_not_return(self, kitchen, old, new):
+        gone = kitchen.results.filter(instruction="open the drawer")
+        reembedding._copy_next(new, served(Embedding.objects.all()))
+        served(Embedding.objects.filter(text="open the drawer")).delete()
+        gone.delete()
+
+        reembedding.work_on(new.pk, seconds=30)
+
+        assert not Embedding.objects.filter(text="open the drawer", model_revision="next").exists()
+
+    def test_a_model_that_is_given_up_before_it_served_is_removed(self, old, new, settings):
+        settings.EMBEDDING_MODEL_PATH = ""
+
+        assert reembedding.begin() == []
+
+        assert not reembedding.work_on(new.pk, seconds=30)
+        assert VectorSet.objects.get(pk=new.pk).state == VectorSetState.RETIRED
 
 
 @pytest.mark.django_db
@@ -317,8 +508,8 @@ class TestRealModel:
     def test_the_web_processs_vectors_are_the_workers(self):
         texts = ["pick up the red cube", "Öffne die Schublade!", "a", "where did it drop the cup? " * 40]
 
-        worker = encoders.indexing_encoder().encode(texts)
-        web = encoders.query_encoder().encode(texts)
+        worker = encoders.indexing_encoder(encoders.current_model()).encode(texts)
+        web = encoders.query_encoder(encoders.current_model()).encode(texts)
 
         assert worker.shape == (4, 384)
         assert np.allclose(worker, web, atol=1e-4)
@@ -326,8 +517,8 @@ class TestRealModel:
 
     def test_the_query_encoder_loads_no_torch(self):
         code = (
-            "import django, sys; django.setup(); from pipeline.embeddings.encoders import query_encoder; "
-            "query_encoder().encode(['a']); print('torch' in sys.modules)"
+            "import django, sys; django.setup(); from pipeline.embeddings import encoders; "
+            "encoders.query_encoder(encoders.current_model()).encode(['a']); print('torch' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
         assert done.stdout.strip().splitlines()[-1] == "False"

@@ -91,6 +91,7 @@ ROWS = {
     "pipeline.export": Row(READ, actions={"export_again": EXPORT}),
     "pipeline.retentionrule": Row(READ, MANAGE, MANAGE, MANAGE, actions={"preview_now": READ, "apply_now": MANAGE}),
     "pipeline.embedding": Row(READ),
+    "pipeline.vectorset": Row(READ),
 }
 OF_A_MODEL = ("", "add/", "<path:object_id>/history/", "<path:object_id>/delete/", "<path:object_id>/change/")
 OTHER_ROUTES = {

@@ -200,6 +200,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "start-nightly-runs": {"task": "pipeline.tasks.start_nightly_runs", "schedule": crontab(minute=10, hour=3)},
     "start-runs-for-feedback": {"task": "pipeline.tasks.start_runs_for_feedback", "schedule": 120.0},
     "embed-backlog": {"task": "pipeline.tasks.embed_backlog", "schedule": 5.0},
+    "renew-vectors": {"task": "pipeline.tasks.renew_vectors", "schedule": 60.0},
     "draw-maps": {"task": "pipeline.tasks.draw_maps", "schedule": 300.0},
     "make-feedback-tasks": {"task": "feedback.tasks.make_tasks", "schedule": 10.0},
     "deliver-webhooks": {"task": "feedback.tasks.deliver_due_webhooks", "schedule": 10.0},
