@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.choices import Permission
 from accounts.models import User
 from collections_app.restricted_admin import CollectionFilter, RestrictedAdmin, RestrictedRecordAdmin
+from core.admin import ReadOnlyAdmin
 from core.problems import Problem
 from pipeline import services
 from pipeline.embeddings.search import SearchFilters, search
@@ -24,6 +25,7 @@ from pipeline.models import (
     RunShard,
     StageRun,
     StoredObject,
+    VectorIndexHealth,
     VectorSet,
 )
 from pipeline.storage import retention
@@ -232,6 +234,18 @@ class VectorSetAdmin(RestrictedRecordAdmin):
     @admin.display(description=_("made"))
     def percent(self, vectors: VectorSet) -> str:
         return f"{vectors.progress:.0%}"
+
+
+@admin.register(VectorIndexHealth)
+class VectorIndexHealthAdmin(ReadOnlyAdmin):
+    """The index belongs to no collection: whoever runs the system looks after it."""
+
+    list_display = ("measured_at", "method", "dimensions", "rows", "dead_rows", "megabytes", "recall", "maintenance")
+    date_hierarchy = "measured_at"
+
+    @admin.display(description=_("MB"), ordering="bytes")
+    def megabytes(self, health: VectorIndexHealth) -> str:
+        return f"{health.bytes / 1e6:.1f}"
 
 
 def _described(found: retention.Preview) -> str:

@@ -64,3 +64,10 @@ class VectorSetState(models.TextChoices):
     BUILDING = "building", _("Being made")
     SERVING = "serving", _("Serving searches")
     RETIRED = "retired", _("To be removed")
+
+
+class SearchBy(models.TextChoices):
+    """What a search compares."""
+
+    TEXT = "text", _("What was said")
+    IMAGES = "images", _("What cameras saw")

@@ -332,6 +332,47 @@ class Embedding(models.Model):
         return self.text[:80]
 
 
+class ImageEmbedding(models.Model):
+    """What a camera saw at a moment, as a unit vector in the space of an image model's words and pictures."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="image_embeddings")
+    inference_result = models.ForeignKey(
+        InferenceResult, on_delete=models.CASCADE, db_constraint=False, related_name="image_embeddings"
+    )
+    episode = models.ForeignKey(Episode, null=True, on_delete=models.CASCADE, related_name="image_embeddings")
+    robot = models.ForeignKey(Robot, null=True, on_delete=models.SET_NULL, related_name="image_embeddings")
+    policy_version = models.ForeignKey(
+        PolicyVersion, null=True, on_delete=models.SET_NULL, related_name="image_embeddings", db_index=False
+    )
+    safety_verdict = models.CharField(max_length=8, choices=Verdict, blank=True)
+    occurred_at = models.DateTimeField(help_text=_("When the picture was taken."))
+    camera = models.CharField(max_length=64)
+    place = models.UUIDField(help_text=_("The episode, or the result where there is none."))
+    moment = models.BigIntegerField(help_text=_("The stretch of time that this picture stands for."))
+    embedding = VectorField(help_text=_("Its length is the model's."))
+    dimensions = models.PositiveSmallIntegerField()
+    model_name = models.CharField(max_length=100)
+    model_revision = models.CharField(max_length=64)
+    metadata = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = EmbeddingQuerySet.as_manager()
+
+    class Meta:
+        db_table = "image_embeddings"
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                name="image_embedding_once", fields=["place", "camera", "moment", "model_name", "model_revision"]
+            ),
+        ]
+        indexes = [models.Index(fields=["collection", "-created_at"], name="image_embedding_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.camera}, {self.occurred_at:%Y-%m-%d %H:%M:%S}"
+
+
 class VectorSet(models.Model):
     """A collection's embeddings by one model: being made, serving searches, or waiting to be removed.
 
@@ -377,6 +418,33 @@ class VectorSet(models.Model):
         if self.state != VectorSetState.BUILDING:
             return 1.0
         return min(1.0, self.made / self.wanted) if self.wanted else 0.0
+
+
+class VectorIndexHealth(models.Model):
+    """How the index over the text vectors was at a moment, and what was done for it then."""
+
+    id = models.BigAutoField(primary_key=True)
+    measured_at = models.DateTimeField(auto_now_add=True)
+    method = models.CharField(max_length=8)
+    dimensions = models.PositiveSmallIntegerField()
+    lists = models.PositiveIntegerField(default=0, help_text=_("Of IVFFlat."))
+    rows = models.PositiveBigIntegerField()
+    dead_rows = models.PositiveBigIntegerField()
+    bytes = models.PositiveBigIntegerField()
+    recall = models.FloatField(
+        null=True, help_text=_("Of the ten nearest, the share that the index finds; empty: too few or too many rows.")
+    )
+    vacuumed_at = models.DateTimeField(null=True)
+    analysed_at = models.DateTimeField(null=True)
+    maintenance = models.CharField(max_length=32, blank=True)
+
+    class Meta:
+        db_table = "vector_index_health"
+        ordering = ["-measured_at"]
+        verbose_name_plural = _("vector index health")
+
+    def __str__(self) -> str:
+        return f"{self.method}, {self.rows} rows"
 
 
 class SavedSearch(models.Model):

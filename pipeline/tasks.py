@@ -38,6 +38,17 @@ def embed_backlog() -> None:
 
 
 @shared_task
+def embed_images() -> None:
+    """Embed pictures that have no vector yet, where an image model is installed."""
+    from pipeline.embeddings import image_indexing
+    from pipeline.locks import held_by_one
+
+    with held_by_one("embed-images") as mine:
+        if mine:
+            image_indexing.work_off(seconds=20)
+
+
+@shared_task
 def draw_maps() -> None:
     """Draw anew the maps of collections whose embeddings changed."""
     from pipeline.embeddings import map as maps
@@ -56,6 +67,17 @@ def renew_vectors() -> None:
     for vector_set_id in reembedding.begin():
         make_vectors.delay(vector_set_id)
     reembedding.remove_retired()
+
+
+@shared_task
+def look_after_vector_index() -> None:
+    """Measure the vector index, and do what it needs."""
+    from pipeline.embeddings import index_health
+    from pipeline.locks import held_by_one
+
+    with held_by_one("vector-index") as mine:
+        if mine:
+            index_health.maintain(index_health.measure())
 
 
 @shared_task

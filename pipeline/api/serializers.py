@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from feedback.choices import FeedbackType
 from inference.selectors import image_urls
-from pipeline.choices import ExportFormat
+from pipeline.choices import ExportFormat, SearchBy
 from pipeline.embeddings.search import Hit
 from pipeline.models import Export, PipelineRun, QuarantinedRecord, StageRun
 from pipeline.selectors import export_files
@@ -99,6 +99,7 @@ class ExportRequestSerializer(serializers.Serializer):
 class SearchRequestSerializer(serializers.Serializer):
     q = serializers.CharField(required=False, allow_blank=True, max_length=500, default="")
     similar_to = serializers.UUIDField(required=False)
+    by = serializers.ChoiceField(required=False, choices=SearchBy.choices, default=SearchBy.TEXT)
     collection = serializers.SlugField(required=False)
     robot = serializers.CharField(required=False, max_length=64)
     model = serializers.CharField(required=False, max_length=97)
@@ -143,6 +144,7 @@ class HitSerializer(serializers.Serializer):
     text = serializers.CharField()
     found_in = serializers.CharField(source="source")
     matched = serializers.ListField(child=serializers.CharField())
+    camera = serializers.CharField(help_text="The camera whose picture was found; empty where it was a text.")
     verdict = serializers.CharField(source="result.safety_verdict")
     model = serializers.SerializerMethodField()
     images = serializers.SerializerMethodField()

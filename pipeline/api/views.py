@@ -145,6 +145,7 @@ class SearchView(APIView):
             principal=request.user,
             text=asked["q"],
             similar_to=asked.get("similar_to"),
+            by=asked["by"],
             filters=SearchFilters(**{name: asked[name] for name in FILTER_NAMES if name in asked}),
             limit=asked["limit"],
         )

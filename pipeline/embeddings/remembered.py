@@ -12,7 +12,7 @@ import secrets
 import uuid
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from django.core.cache import cache
@@ -27,17 +27,23 @@ TOKEN_SECONDS = 24 * 60 * 60
 # Whoever may read more collections than this asks a question that hardly anybody repeats.
 MOST_COLLECTIONS = 300
 
+Readable: TypeAlias = list[uuid.UUID] | None
 
-def key_of(principal: Principal, *, collection: str | None, asked: Mapping[str, Any]) -> str | None:
-    """Where the answer to ``asked`` is remembered for ``principal``; None where it is not."""
-    readable = Collection.objects.restrict(principal)
+
+def readable(principal: Principal, *, collection: str | None) -> Readable:
+    """The collections that ``principal`` may read, or the one of this slug; None where they are too many to count."""
+    rows = Collection.objects.restrict(principal)
     if collection is not None:
-        readable = readable.filter(slug=collection)
-    identifiers = sorted(readable.order_by().values_list("pk", flat=True).distinct()[: MOST_COLLECTIONS + 1])
-    if not 0 < len(identifiers) <= MOST_COLLECTIONS:
+        rows = rows.filter(slug=collection)
+    found = sorted(rows.order_by().values_list("pk", flat=True).distinct()[: MOST_COLLECTIONS + 1])
+    return found if len(found) <= MOST_COLLECTIONS else None
+
+
+def key_of(collections: Readable, asked: Mapping[str, Any]) -> str | None:
+    """Where the answer to ``asked`` is remembered for whoever may read ``collections``; None where it is not."""
+    if not collections:
         return None
-    tokens = _tokens(identifiers)
-    told = orjson.dumps([tokens, asked], option=orjson.OPT_SORT_KEYS, default=str)
+    told = orjson.dumps([_tokens(collections), asked], option=orjson.OPT_SORT_KEYS, default=str)
     return f"search:found:{hashlib.sha256(told).hexdigest()}"
 
 

@@ -8,25 +8,29 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import lru_cache, partial
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
-from django.db.models.functions import Cast
-from pgvector.django import CosineDistance, HalfVectorField
+from django.db.models import Q, QuerySet
+from pgvector.django import CosineDistance
 
-from accounts.principals import Principal
-from core.problems import not_found
+from accounts.principals import Principal, Service
+from collections_app.models import Collection, Robot
+from core.problems import invalid, not_found
 from feedback.models import Feedback
-from inference.models import InferenceResult
-from pipeline.embeddings import remembered
+from inference.models import InferenceResult, PolicyVersion
+from pipeline.choices import SearchBy
+from pipeline.embeddings import remembered, vector_index
 from pipeline.embeddings.encoders import EncoderUnavailableError, TextModel, query_encoder
+from pipeline.embeddings.image_encoders import image_model, image_query_encoder
+from pipeline.embeddings.remembered import Readable
 from pipeline.embeddings.served import models_of, served, served_by_model
+from pipeline.embeddings.vector_index import IVFFLAT, MORE_CANDIDATES, Shape
 from pipeline.embeddings.words import CANDIDATES, Query, with_words
-from pipeline.models import EMBEDDING_DIMENSIONS, Embedding
+from pipeline.models import Embedding, ImageEmbedding
 
 logger = structlog.get_logger(__name__)
 
@@ -37,7 +41,10 @@ EF_SEARCH = 600
 # Beyond this cosine distance two short texts have nothing to do with one another.
 MAX_DISTANCE = 0.7
 
-MEANING, WORDS = "meaning", "words"
+# Pictures are ranked, however far: cosines of words and pictures are small, and each model's are its own.
+MAX_PICTURE_DISTANCE = 2.0
+
+MEANING, WORDS, PICTURE = "meaning", "words", "picture"
 
 # Ids, best first, and how much each counts, 0..1: a text with one of five words is not found like one with all.
 Ranking: TypeAlias = dict[uuid.UUID, float]
@@ -49,8 +56,8 @@ Found: TypeAlias = tuple[str, float, list[str]]
 class SearchFilters:
     """What hits must be; None is anything. ``model`` is ``name`` or ``name@version``.
 
-    ``label`` is a type of feedback that somebody gave about the moment; ``anomaly`` is whether a run found its episode
-    out of the ordinary.
+    ``label`` is a type of feedback that somebody gave about the moment or its episode; ``anomaly`` is whether a run
+    found its episode out of the ordinary.
     """
 
     collection: str | None = None
@@ -64,13 +71,22 @@ class SearchFilters:
     created_after: datetime | None = None
     created_before: datetime | None = None
 
-    def apply(self, rows: QuerySet[Embedding]) -> QuerySet[Embedding]:
+    def apply(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of ``rows``, embeddings of texts or of pictures, that are so."""
         name, _, version = (self.model or "").partition("@")
+        named = {
+            "collection": None if self.collection is None else Collection.objects.filter(slug=self.collection),
+            "robot": None if self.robot is None else Robot.objects.filter(name=self.robot),
+            "policy_version": PolicyVersion.objects.filter(name=name, **({"version": version} if version else {}))
+            if name
+            else None,
+        }
+        # As constants: in the scan of a vector index each join would be made for each row, and the planner, which
+        # weighs that scan against reading a small collection as it is, would not know how small it is.
+        for field, chosen in named.items():
+            if chosen is not None:
+                rows = rows.filter(**{f"{field}__in": list(chosen.values_list("pk", flat=True))})
         lookups = {
-            "collection__slug": self.collection,
-            "robot__name": self.robot,
-            "policy_version__name": name or None,
-            "policy_version__version": version or None,
             "safety_verdict": self.verdict,
             "episode__outcome": self.outcome,
             "episode__tags__contains": None if self.tag is None else [self.tag],
@@ -80,7 +96,9 @@ class SearchFilters:
         rows = rows.filter(**{lookup: value for lookup, value in lookups.items() if value is not None})
         if self.label is not None:
             given = Feedback.objects.usable().filter(feedback_type=self.label)
-            rows = rows.filter(Exists(given.filter(inference_result=OuterRef("inference_result"))))
+            # Two sets that are made once: asked row by row they would be joins in the scan of the vector index.
+            episodes = given.filter(inference_result__episode__isnull=False).values("inference_result__episode")
+            rows = rows.filter(Q(inference_result__in=given.values("inference_result")) | Q(episode__in=episodes))
         if self.anomaly is not None:
             odd = {"metadata__contains": {"anomalous": True}}
             rows = rows.filter(**odd) if self.anomaly else rows.exclude(**odd)
@@ -100,6 +118,7 @@ class Hit:
     text: str
     source: str
     matched: tuple[str, ...]
+    camera: str = ""
 
 
 def search(
@@ -107,31 +126,36 @@ def search(
     principal: Principal,
     text: str = "",
     similar_to: uuid.UUID | None = None,
+    by: str = SearchBy.TEXT,
     filters: SearchFilters = SearchFilters(),
     limit: int = 20,
 ) -> list[Hit]:
     """The moments nearest to ``text``, or to the result that answered the request ``similar_to``; best first.
 
-    Only what ``principal`` may read is looked at. Where no model is installed, words alone decide.
-    Raises ``Problem`` 404 where ``similar_to`` names nothing that ``principal`` may read.
+    Only what ``principal`` may read is looked at. ``by`` is what is compared: what was said, or what cameras saw. Where
+    no text model is installed, words alone decide.
+    Raises ``Problem`` 404 where ``similar_to`` names nothing that ``principal`` may read, 400 where pictures are asked
+    for and no image model is installed.
     """
-    asked = {"text": text, "similar_to": similar_to, "filters": asdict(filters), "limit": limit}
+    asked = {"text": text, "similar_to": similar_to, "by": by, "filters": asdict(filters), "limit": limit}
     # What something is like may lie in another collection than those that are searched: all rights count.
     within = filters.collection if similar_to is None else None
-    key = remembered.key_of(principal, collection=within, asked=asked)
+    readable = remembered.readable(principal, collection=within)
+    key = remembered.key_of(readable, asked)
     found: list[Found] | None = remembered.recall(key)
     if found is None:
-        rankings = _rankings(principal, text, similar_to, filters)
+        find = _by_pictures if by == SearchBy.IMAGES else _by_text
+        rankings = find(principal, readable, text, similar_to, filters)
         found = _best(rankings, limit)
-        if MEANING in rankings:  # without a model words decide for as long as there is none, and no longer
+        if set(rankings) != {WORDS}:  # without a model words decide for as long as there is none, and no longer
             remembered.keep(key, found)
-    return _hits(found, principal)
+    return _picture_hits(found, principal) if by == SearchBy.IMAGES else _text_hits(found, principal)
 
 
-def _rankings(
-    principal: Principal, text: str, similar_to: uuid.UUID | None, filters: SearchFilters
+def _by_text(
+    principal: Principal, readable: Readable, text: str, similar_to: uuid.UUID | None, filters: SearchFilters
 ) -> dict[str, Ranking]:
-    rows = filters.apply(Embedding.objects.restrict(principal))
+    rows = filters.apply(_restricted(Embedding.objects.all(), principal, readable))
     if similar_to is not None:
         return {MEANING: _ranking(_near_to(_readable(principal, similar_to), rows))}
     query = Query.parse(text)
@@ -141,6 +165,44 @@ def _rankings(
     rankings = {WORDS: with_words(served(rows), query.meant)}
     near = _by_meaning(rows, partial(_query_vector, query.meant))
     return rankings if near is None else {MEANING: _ranking(near), **rankings}
+
+
+def _restricted(rows: QuerySet[Any], principal: Principal, readable: Readable) -> QuerySet[Any]:
+    """By the ids of the collections where they are few, for the same reason as the filters'."""
+    if readable is None or (not isinstance(principal, Service) and principal.is_superuser):
+        return rows.restrict(principal)  # type: ignore[attr-defined]
+    return rows.filter(collection__in=readable)
+
+
+def _by_pictures(
+    principal: Principal, readable: Readable, text: str, similar_to: uuid.UUID | None, filters: SearchFilters
+) -> dict[str, Ranking]:
+    model = image_model()
+    if model is None:
+        raise invalid("/by", "No image model is installed here.")
+    of_model = ImageEmbedding.objects.of_model(model.name, model.revision)
+    pictures = _restricted(of_model, principal, readable)
+    rows = filters.apply(pictures)
+    if similar_to is not None:
+        result = _readable(principal, similar_to)
+        origin = _picture_of(result, pictures.filter(collection=result.collection_id))
+        others = rows.exclude(inference_result=origin.inference_result_id)
+        return {PICTURE: _ranking(_nearest_pictures(others, np.asarray(origin.embedding)))}
+    query = Query.parse(text)
+    if not query.meant:
+        return {}
+    try:
+        vector = image_query_encoder(model).encode([query.meant])[0]
+    except EncoderUnavailableError as error:
+        logger.warning("search.no_image_model", reason=str(error))
+        raise invalid("/by", "No image model is installed here.") from error
+    return {PICTURE: _ranking(_nearest_pictures(rows, vector))}
+
+
+def _nearest_pictures(rows: QuerySet[Any], vector: npt.NDArray[np.float32]) -> dict[uuid.UUID, float]:
+    # There is an index for each length of vectors.
+    shape = Shape(dimensions=len(vector), whole=len(vector))
+    return nearest(rows.filter(dimensions=len(vector)), vector, most=MAX_PICTURE_DISTANCE, shape=shape)
 
 
 def results_like(result: InferenceResult, *, limit: int = CANDIDATES) -> dict[uuid.UUID, float]:
@@ -196,24 +258,32 @@ def _near_to(result: InferenceResult, rows: QuerySet[Embedding]) -> dict[uuid.UU
     return _by_meaning(others, vectors.get) or {}
 
 
-def nearest(rows: QuerySet[Embedding], vector: npt.NDArray[np.float32]) -> dict[uuid.UUID, float]:
-    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [384]``, that are near at all, and how far
-    they are, nearest first.
+def nearest(
+    rows: QuerySet[Any], vector: npt.NDArray[np.float32], *, most: float = MAX_DISTANCE, shape: Shape | None = None
+) -> dict[uuid.UUID, float]:
+    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [dimensions]``, at a distance of ``most`` at
+    most, and how far they are, nearest first.
 
-    The index holds half-precision vectors and chooses the candidates; their full-precision distances order them.
+    The index, of ``shape``, holds half-precision vectors, perhaps only their first dimensions, and chooses the
+    candidates; their full-precision distances order them.
     """
+    shape = shape or vector_index.in_place()
+    looked_at = CANDIDATES * (MORE_CANDIDATES if shape.is_cut else 1)
     ranked = rows.annotate(
-        indexed=CosineDistance(Cast("embedding", HalfVectorField(dimensions=EMBEDDING_DIMENSIONS)), vector),
+        indexed=CosineDistance(shape.column(), vector[: shape.dimensions]),
         distance=CosineDistance("embedding", vector),
     ).order_by("indexed")
     with transaction.atomic(), connection.cursor() as cursor:
         # The scan goes on until enough rows pass the filters (pgvector 0.8, "iterative index scans").
-        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(EF_SEARCH)])
-        found = list(ranked.values_list("pk", "distance")[:CANDIDATES])
-    return {
-        identifier: distance for identifier, distance in sorted(found, key=lambda f: f[1]) if distance <= MAX_DISTANCE
-    }
+        if shape.method == IVFFLAT:
+            cursor.execute("SET LOCAL ivfflat.iterative_scan = relaxed_order")
+            cursor.execute("SELECT set_config('ivfflat.probes', %s, true)", [str(shape.probes)])
+        else:
+            cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+            cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(EF_SEARCH)])
+        found = list(ranked.values_list("pk", "distance")[:looked_at])
+    near = {row: distance for row, distance in sorted(found, key=lambda f: f[1]) if distance <= most}
+    return dict(islice(near.items(), CANDIDATES))
 
 
 def _readable(principal: Principal, request_id: uuid.UUID) -> InferenceResult:
@@ -222,6 +292,16 @@ def _readable(principal: Principal, request_id: uuid.UUID) -> InferenceResult:
     if result is None:
         raise not_found("No such result.")
     return result
+
+
+def _picture_of(result: InferenceResult, pictures: QuerySet[ImageEmbedding]) -> ImageEmbedding:
+    """The picture that stands for a result: its own, or the last one before it in its episode."""
+    place = result.episode_id or result.pk
+    before = pictures.filter(place=place, occurred_at__lte=result.created_at).order_by("-occurred_at", "camera")
+    picture: ImageEmbedding | None = before.first()
+    if picture is None:
+        raise not_found("No picture of this result has been embedded.")
+    return picture
 
 
 def _origins(result: InferenceResult) -> dict[TextModel, Embedding]:
@@ -263,14 +343,27 @@ def _best(rankings: dict[str, Ranking], limit: int) -> list[Found]:
     ]
 
 
-def _hits(found: list[Found], principal: Principal) -> list[Hit]:
-    rows = Embedding.objects.restrict(principal).select_related(
-        "inference_result__collection", "inference_result__robot", "inference_result__episode"
-    )
-    known = rows.defer("embedding", "search_vector").in_bulk([uuid.UUID(identifier) for identifier, *_ in found])
+def _text_hits(found: list[Found], principal: Principal) -> list[Hit]:
+    rows = Embedding.objects.restrict(principal).select_related(*_SHOWN).defer("embedding", "search_vector")
+    known = rows.in_bulk([uuid.UUID(identifier) for identifier, *_ in found])
     hits = []
     for identifier, score, matched in found:
         row = known.get(uuid.UUID(identifier))
         if row is not None and row.inference_result is not None:
             hits.append(Hit(score, row.pk, row.inference_result, row.text, row.source_kind, tuple(matched)))
     return hits
+
+
+def _picture_hits(found: list[Found], principal: Principal) -> list[Hit]:
+    rows = ImageEmbedding.objects.restrict(principal).select_related(*_SHOWN).defer("embedding")
+    known = rows.in_bulk([uuid.UUID(identifier) for identifier, *_ in found])
+    hits = []
+    for identifier, score, matched in found:
+        row = known.get(uuid.UUID(identifier))
+        if row is not None:
+            result = row.inference_result
+            hits.append(Hit(score, row.pk, result, result.instruction, "image", tuple(matched), row.camera))
+    return hits
+
+
+_SHOWN = ("inference_result__collection", "inference_result__robot", "inference_result__episode")

@@ -75,8 +75,7 @@ def _conditions() -> list[tuple[TextModel, Q]]:
     if len(models) == 1:
         return [(models[0], _of(models[0]))]
     return [
-        (model, _of(model) & Q(collection__in=_serving().of_model(model.name, model.revision).values("collection")))
-        for model in models
+        (model, _of(model) & Q(collection__in=_serving().filter(_of(model)).values("collection"))) for model in models
     ]
 
 

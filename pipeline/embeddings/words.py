@@ -26,6 +26,8 @@ from pipeline.models import Embedding
 CANDIDATES = 100
 # So many rows are scored at most: a word that a million rows have costs no more than one that few have.
 LOOKED_AT = 5000
+# PostgreSQL lists a word that some ten of the 30,000 rows of its sample have.
+SHARE_OF_UNKNOWN = 0.0004
 _PART = re.compile(r'(-?)"([^"]*)"?|(\S+)')
 
 
@@ -115,11 +117,12 @@ def _words(text: str) -> tuple[list[_Word], float]:
             "WITH known AS (SELECT stem, share FROM pg_stats, "
             "unnest(most_common_elems::text::text[], most_common_elem_freqs) AS common (stem, share) "
             "WHERE schemaname = current_schema() AND tablename = %s AND attname = 'search_vector') "
-            # A word that is not among the common ones is rarer than the rarest of them.
-            "SELECT lexeme, coalesce(known.share, (SELECT min(share) FROM known) / 2, 1), "
+            # A word that is not among the common ones is rarer than the rarest of them, and than what ANALYZE tells
+            # from chance. Before the first ANALYZE nothing is known of any.
+            "SELECT lexeme, coalesce(known.share, least((SELECT min(share) FROM known) / 2, %s), 1), "
             "(SELECT reltuples FROM pg_class WHERE oid = %s::regclass) "
             "FROM unnest(to_tsvector('english', %s)) AS said LEFT JOIN known ON known.stem = said.lexeme",
-            [Embedding._meta.db_table, Embedding._meta.db_table, text],
+            [Embedding._meta.db_table, SHARE_OF_UNKNOWN, Embedding._meta.db_table, text],
         )
         found = cursor.fetchall()
     return [_Word(stem, max(share, 1e-9)) for stem, share, _rows in found], max((row[2] for row in found), default=0.0)

@@ -13,7 +13,7 @@ from feedback.choices import TaskReason
 from feedback.services import create_tasks
 from inference.models import InferenceResult
 from pipeline.embeddings import remembered
-from pipeline.models import Embedding, PipelineRun
+from pipeline.models import Embedding, ImageEmbedding, PipelineRun
 from pipeline.runs import parquet
 from pipeline.storage import layout
 
@@ -53,8 +53,10 @@ def _mark(result_ids: Sequence[str]) -> None:
         arg_joiner=" || ",
         output_field=JSONField(),
     )
-    rows = Embedding.objects.filter(Q(inference_result__in=result_ids) | Q(episode__in=episodes))
-    changed = rows.exclude(metadata__contains={"anomalous": True})
-    collections = set(changed.values_list("collection", flat=True))
-    changed.update(metadata=marked)
+    collections: set[uuid.UUID] = set()
+    for model in (Embedding, ImageEmbedding):
+        rows = model.objects.filter(Q(inference_result__in=result_ids) | Q(episode__in=episodes))
+        unmarked = rows.exclude(metadata__contains={"anomalous": True})
+        collections.update(unmarked.values_list("collection", flat=True).distinct().order_by())
+        unmarked.update(metadata=marked)
     remembered.forget(collections)

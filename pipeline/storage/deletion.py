@@ -33,7 +33,15 @@ from pipeline.choices import ObjectKind
 from pipeline.embeddings import file as embeddings_file
 from pipeline.embeddings import remembered
 from pipeline.images.regions import TEXT_ENGINES
-from pipeline.models import Embedding, Export, PipelineRun, QuarantinedRecord, RetentionRule, StoredObject
+from pipeline.models import (
+    Embedding,
+    Export,
+    ImageEmbedding,
+    PipelineRun,
+    QuarantinedRecord,
+    RetentionRule,
+    StoredObject,
+)
 from pipeline.storage import archives, catalogue, layout, raw
 from pipeline.storage.raw import RawRecord
 
@@ -69,6 +77,7 @@ def delete_results(collection: Collection, identifiers: Sequence[UUID], *, keep_
     with transaction.atomic():
         feedback = Feedback.objects.filter(inference_result__in=identifiers)
         Embedding.objects.filter(Q(inference_result__in=identifiers) | Q(source_id__in=identifiers)).delete()
+        ImageEmbedding.objects.filter(inference_result__in=identifiers).delete()
         QuarantinedRecord.objects.filter(inference_result__in=identifiers).delete()
         WebhookDelivery.objects.filter(
             endpoint__collection=collection, payload__data__request_id__in=[str(request_id) for request_id in gone]

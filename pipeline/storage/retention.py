@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, F, Func, IntegerField, JSONField, Min, Q, QuerySet, Sum, Value
@@ -18,7 +19,7 @@ from accounts import audit
 from inference.models import InferenceResult
 from pipeline.choices import ObjectKind, RetentionAction
 from pipeline.embeddings import remembered
-from pipeline.models import Embedding, RetentionRule, StoredObject
+from pipeline.models import Embedding, ImageEmbedding, RetentionRule, StoredObject
 from pipeline.storage import archives, deletion
 from pipeline.storage.deletion import Deleted
 
@@ -54,8 +55,9 @@ def preview(rule: RetentionRule) -> Preview:
         objects = 0 if rule.action == RetentionAction.ARCHIVE else (found["images"] or 0) + found["documents"]
         return Preview(found["records"], objects, 0, found["oldest"])
     if rule.kind == ObjectKind.EMBEDDINGS:
-        found = _expired_embeddings(rule).aggregate(records=Count("pk"), oldest=Min("occurred_at"))
-        return Preview(found["records"], 0, 0, found["oldest"])
+        parts = [rows.aggregate(records=Count("pk"), oldest=Min("occurred_at")) for rows in _expired_embeddings(rule)]
+        oldest = min((part["oldest"] for part in parts if part["oldest"] is not None), default=None)
+        return Preview(sum(part["records"] for part in parts), 0, 0, oldest)
     found = _expired_objects(rule).aggregate(objects=Count("pk"), bytes=Sum("bytes"), oldest=Min("created_at"))
     return Preview(0, found["objects"], found["bytes"] or 0, found["oldest"])
 
@@ -74,7 +76,7 @@ def apply(rule: RetentionRule, progress: Callable[[Deleted], None] = lambda _so_
             )
             progress(deleted)
     elif rule.kind == ObjectKind.EMBEDDINGS:
-        deleted.records, _ = _expired_embeddings(rule).delete()
+        deleted.records = sum(rows.delete()[0] for rows in _expired_embeddings(rule))
         remembered.forget([rule.collection_id])
     else:
         deleted.add(deletion.delete_objects(_expired_objects(rule).iterator(chunk_size=BATCH)))
@@ -94,8 +96,10 @@ def _expired_results(rule: RetentionRule) -> QuerySet[InferenceResult]:
     return InferenceResult.objects.filter(collection=rule.collection_id, created_at__lt=_before(rule))
 
 
-def _expired_embeddings(rule: RetentionRule) -> QuerySet[Embedding]:
-    return Embedding.objects.filter(collection=rule.collection_id, occurred_at__lt=_before(rule))
+def _expired_embeddings(rule: RetentionRule) -> tuple[QuerySet[Any], ...]:
+    """Of texts and of pictures."""
+    expired = {"collection": rule.collection_id, "occurred_at__lt": _before(rule)}
+    return Embedding.objects.filter(**expired), ImageEmbedding.objects.filter(**expired)
 
 
 def _expired_objects(rule: RetentionRule) -> QuerySet[StoredObject]:

@@ -27,6 +27,8 @@ from pipeline.models import (
     RunShard,
     StageRun,
     StoredObject,
+    VectorIndexHealth,
+    VectorSet,
 )
 from tests.factories import (
     ActionSpaceFactory,
@@ -169,4 +171,10 @@ MAKERS: dict[type[models.Model], Callable[[], Any]] = {
     Export: _export,
     RetentionRule: lambda: RetentionRule.objects.create(collection=CollectionFactory(), kind="raw", days=30),
     Embedding: _embedding,
+    VectorSet: lambda: VectorSet.objects.create(
+        collection=CollectionFactory(), model_name="minilm", model_revision="1", state="serving"
+    ),
+    VectorIndexHealth: lambda: VectorIndexHealth.objects.create(
+        method="hnsw", dimensions=384, rows=10, dead_rows=1, bytes=8192, recall=1.0
+    ),
 }

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "feedback.draft": "nobody's but the annotator's",
     "feedback.taskskip": "shown on the task",
     "pipeline.collectionmap": "a tab of the collection's page",
+    "pipeline.imageembedding": "vectors alone; the search page shows what they find",
     "pipeline.savedsearch": "its owner's, on the search page",
     "pipeline.stagerun": "inline of the run",
     "pipeline.runshard": "inline of the run",

@@ -92,6 +92,7 @@ ROWS = {
     "pipeline.retentionrule": Row(READ, MANAGE, MANAGE, MANAGE, actions={"preview_now": READ, "apply_now": MANAGE}),
     "pipeline.embedding": Row(READ),
     "pipeline.vectorset": Row(READ),
+    "pipeline.vectorindexhealth": Row(SUPERUSER),
 }
 OF_A_MODEL = ("", "add/", "<path:object_id>/history/", "<path:object_id>/delete/", "<path:object_id>/change/")
 OTHER_ROUTES = {

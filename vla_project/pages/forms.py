@@ -11,7 +11,7 @@ from accounts.models import User
 from collections_app.choices import Outcome
 from feedback.choices import FeedbackType
 from inference.choices import Verdict
-from pipeline.choices import ExportFormat, ObjectKind, RetentionAction
+from pipeline.choices import ExportFormat, ObjectKind, RetentionAction, SearchBy
 from pipeline.embeddings.search import FILTER_NAMES, SearchFilters
 
 # Of what a collection has by itself; models, backups and the audit trail are the whole system's.
@@ -38,6 +38,7 @@ class SearchForm(forms.Form):
 
     q = forms.CharField(required=False, max_length=400, label=_("Search"))
     similar_to = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    by = forms.ChoiceField(required=False, label=_("Compare"), choices=[("", SearchBy.TEXT.label), SearchBy.choices[1]])
     collection = forms.SlugField(required=False, label=_("Collection"))
     robot = forms.CharField(required=False, max_length=64, label=_("Robot"))
     model = forms.CharField(required=False, max_length=97, label=_("Policy"))

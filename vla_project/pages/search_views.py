@@ -17,7 +17,9 @@ from collections_app.models import Collection
 from collections_app.selectors import permissions_on, permitted_collection
 from core.problems import Problem
 from inference.selectors import image_url
+from pipeline.choices import SearchBy
 from pipeline.embeddings.duplicates import near_duplicates
+from pipeline.embeddings.image_encoders import image_model
 from pipeline.embeddings.map import map_of
 from pipeline.embeddings.search import Hit, search
 from pipeline.models import SavedSearch
@@ -43,6 +45,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         "asked": asked,
         "hits": [(hit, _thumbnail(hit)) for hit in hits],
         "link": form.link() if form.is_valid() else {},
+        "sees": image_model() is not None,
         "collections": Collection.objects.restrict(visitor).filter(archived_at=None).order_by("name")[:200],
         "saved": [(saved, urlencode(saved.query)) for saved in SavedSearch.objects.filter(owner=visitor)],
     }
@@ -101,15 +104,16 @@ def _found(request: HttpRequest, form: SearchForm) -> list[Hit]:
             principal=visitor_of(request),
             text=asked["q"],
             similar_to=asked["similar_to"],
+            by=asked["by"] or SearchBy.TEXT,
             filters=form.filters(),
             limit=FOUND_AT_MOST,
         )
     except Problem as problem:
-        messages.error(request, problem.detail)
+        messages.error(request, problem.errors[0].detail if problem.errors else problem.detail)
         return []
 
 
 def _thumbnail(hit: Hit) -> str:
     """A link to the first picture, or "" where there is none."""
-    camera = next(iter(hit.result.images), None)
+    camera = hit.camera or next(iter(hit.result.images), None)
     return image_url(hit.result, camera) if camera else ""

@@ -200,6 +200,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "start-nightly-runs": {"task": "pipeline.tasks.start_nightly_runs", "schedule": crontab(minute=10, hour=3)},
     "start-runs-for-feedback": {"task": "pipeline.tasks.start_runs_for_feedback", "schedule": 120.0},
     "embed-backlog": {"task": "pipeline.tasks.embed_backlog", "schedule": 5.0},
+    "embed-images": {"task": "pipeline.tasks.embed_images", "schedule": 10.0},
+    "look-after-vector-index": {"task": "pipeline.tasks.look_after_vector_index", "schedule": crontab(minute=27)},
     "renew-vectors": {"task": "pipeline.tasks.renew_vectors", "schedule": 60.0},
     "draw-maps": {"task": "pipeline.tasks.draw_maps", "schedule": 300.0},
     "make-feedback-tasks": {"task": "feedback.tasks.make_tasks", "schedule": 10.0},
@@ -346,6 +348,8 @@ INFERENCE = {
 # --- pipeline --------------------------------------------------------------------------------------------------------
 # A folder with all-MiniLM-L6-v2; empty means the installed package that brings it.
 EMBEDDING_MODEL_PATH = env.str("EMBEDDING_MODEL_PATH", default="")
+# A folder with a CLIP or SigLIP; empty: pictures are not embedded.
+IMAGE_EMBEDDING_MODEL_PATH = env.str("IMAGE_EMBEDDING_MODEL_PATH", default="")
 # A backup also keeps what was deleted after it: it goes after so many days, but never the newest one.
 BACKUP_DAYS = env.int("BACKUP_DAYS", default=30)
 

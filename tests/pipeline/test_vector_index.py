@@ -1,0 +1,109 @@
+"""The index over the vectors: chosen after its loss was shown, asked as it was built, looked after."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from accounts.choices import Role
+from accounts.models import AuditLog
+from pipeline.embeddings import index_health, indexing, vector_index
+from pipeline.embeddings.search import MEANING, search
+from pipeline.embeddings.vector_index import HNSW, IVFFLAT, Shape
+from pipeline.models import Embedding, VectorIndexHealth
+from tests.factories import CollectionFactory, InferenceResultFactory, MembershipFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """What a process knows of the index outlives a test's transaction."""
+    vector_index.ask_afresh()
+    yield
+    vector_index.ask_afresh()
+
+
+@pytest.fixture
+def spoken(encoder):
+    kitchen = CollectionFactory(slug="kitchen")
+    texts = [f"pick up part {number} of the {colour} box" for number in range(20) for colour in ("red", "blue")]
+    results = [InferenceResultFactory(collection=kitchen, episode=None, robot=None, instruction=t) for t in texts]
+    indexing.index_results([result.pk for result in results])
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # an index cannot be built over rows that are not yet checked
+    return kitchen
+
+
+def replace(**options):
+    said = io.StringIO()
+    call_command("vector_index", stdout=said, sample=40, queries=5, **options)
+    return said.getvalue()
+
+
+def test_another_index_takes_over_after_its_loss_was_shown(spoken, monkeypatch):
+    monkeypatch.setattr(vector_index, "KNOWN_SECONDS", 0.0)
+    viewer = MembershipFactory(collection=spoken, role=Role.VIEWER).user
+    assert vector_index.in_place() == Shape(HNSW, 384)
+
+    said = replace(method="ivfflat", dimensions=96, yes=True)
+
+    assert "in place: hnsw, 384 dimensions: recall@10 1.000" in said
+    assert "proposed: ivfflat, 96 dimensions, 10 lists" in said
+    assert "recall changes by" in said
+    assert vector_index.in_place() == Shape(IVFFLAT, 96, lists=10)
+    hit = search(principal=viewer, text="pick up part 7 of the blue box")[0]
+    assert (hit.text, hit.matched[0]) == ("pick up part 7 of the blue box", MEANING)
+    assert VectorIndexHealth.objects.get().method == "ivfflat"
+    assert AuditLog.objects.filter(action="vector_index.replaced").exists()
+
+
+def test_nothing_is_built_unless_it_is_accepted(spoken, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda question: "no")
+
+    with pytest.raises(CommandError, match="Nothing was changed"):
+        replace(dimensions=32)
+
+    assert vector_index.in_place() == Shape(HNSW, 384)
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(HNSW, 96), Shape(IVFFLAT, 384, lists=4)], ids=str)
+def test_searches_use_the_index_as_it_was_built(spoken, shape):
+    from pgvector.django import CosineDistance
+
+    vector_index.build(shape, memory="64MB")
+    vector_index.take_over()
+    vector = list(Embedding.objects.first().embedding)[: shape.dimensions]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    nearest = Embedding.objects.annotate(d=CosineDistance(vector_index.in_place().column(), vector)).order_by("d")[:5]
+
+    assert vector_index.in_place() == shape
+    assert "embedding_cosine" in nearest.explain()
+
+
+def test_the_health_says_what_the_index_finds(spoken):
+    health = index_health.measure()
+
+    assert (health.method, health.dimensions, health.recall) == ("hnsw", 384, 1.0)
+    assert health.bytes > 0
+
+
+def test_lists_are_made_anew_when_there_are_many_more_rows(spoken):
+    vector_index.build(Shape(IVFFLAT, lists=10), memory="64MB")
+    vector_index.take_over()
+    grown = VectorIndexHealth(method="ivfflat", dimensions=384, lists=10, rows=100_000, dead_rows=0, bytes=1)
+    grown.save()
+
+    assert index_health.maintain(grown) == "new lists"
+    assert vector_index.in_place() == Shape(IVFFLAT, lists=100)
+
+    grown.lists = 100
+    assert index_health.maintain(grown) == ""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('embedding_cosine_next')")
+        assert cursor.fetchone() == (None,)
+    assert vector_index.in_place() == Shape(IVFFLAT, lists=100)
