@@ -52,7 +52,8 @@ def configure() -> None:
     last: list[Any] = (
         [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
         if settings.LOG_FORMAT == "json"
-        else [redact, structlog.dev.ConsoleRenderer(colors=False)]
+        # Rich's tracebacks take up to a second each, which a process that serves robots does not have.
+        else [redact, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     )
     logging.config.dictConfig(
         {

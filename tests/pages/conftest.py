@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
@@ -27,10 +27,18 @@ def chromium() -> Iterator[Browser]:
             yield browser
 
 
+@pytest.fixture(scope="module")
+def profile(chromium: Browser, live_server: LiveServer) -> BrowserContext:
+    """One for the tests of a module: it keeps the scripts and styles that every page wants."""
+    context = chromium.new_context(base_url=live_server.url)
+    context.set_default_timeout(10_000)
+    return context
+
+
 @pytest.fixture
-def visit(chromium: Browser, live_server: LiveServer) -> Iterator[Visit]:
+def visit(profile: BrowserContext, live_server: LiveServer) -> Iterator[Visit]:
     """``visit(path, user)``: a page that ``user`` has opened. Whatever it complains of fails the test."""
-    contexts: list[Any] = []
+    pages: list[Page] = []
     complaints: list[str] = []
 
     def open_page(
@@ -39,11 +47,11 @@ def visit(chromium: Browser, live_server: LiveServer) -> Iterator[Visit]:
         client = Client()
         client.force_login(user)
         session = client.cookies[settings.SESSION_COOKIE_NAME].value
-        context = chromium.new_context(viewport=size, color_scheme=theme, base_url=live_server.url)
-        context.set_default_timeout(10_000)
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
-        contexts.append(context)
-        page = context.new_page()
+        profile.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+        page = profile.new_page()
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme=theme)
+        pages.append(page)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         if prepare is not None:
@@ -52,6 +60,8 @@ def visit(chromium: Browser, live_server: LiveServer) -> Iterator[Visit]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.evaluate("localStorage.clear()")
+        page.close()
+    profile.clear_cookies()
     assert complaints == []
