@@ -20,7 +20,7 @@ from core.problems import Problem
 from feedback import services
 from feedback.choices import ReviewVerdict, TaskState
 from feedback.forms import TaskRuleForm
-from feedback.models import Feedback, FeedbackTask, GoldAnswer, Review, TaskRule, TaskSkip
+from feedback.models import Dispute, Feedback, FeedbackTask, GoldAnswer, Review, TaskRule, TaskSkip
 from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet
 from feedback.webhooks.admin import WebhookDeliveryAdmin, WebhookEndpointAdmin
 
@@ -180,6 +180,19 @@ class ReviewAdmin(RecordAdmin):
     @admin.display(description=gettext_lazy("verdict"), ordering="verdict")
     def verdict_shown(self, review: Review) -> str:
         return state_badge(review.verdict, review.get_verdict_display())
+
+
+@admin.register(Dispute)
+class DisputeAdmin(RecordAdmin):
+    ordering = ("-opened_at", "-id")
+    list_display = ("id", "collection", "reason", "state_shown", "distance", "opened_at", "settled_by", "settled_at")
+    list_filter = ("state", "reason")
+    list_select_related = ("collection", "settled_by")
+    search_fields = ("id", "settled_by__username")
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_shown(self, dispute: Dispute) -> str:
+        return state_badge(dispute.state, dispute.get_state_display())
 
 
 @admin.register(GoldAnswer)

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from django.db.models import Count
 
 from collections_app.models import Collection
-from feedback.corrections import Chunk, distance_by_dimension
-from feedback.models import Feedback
+from feedback.choices import DisputeState
+from feedback.corrections import distance_by_dimension, same_shape
+from feedback.models import Dispute, Feedback
 
 Value = TypeVar("Value", bound=Hashable)
 # The most recent results that several people answered; more would not change the figures, only take longer.
@@ -82,7 +83,7 @@ class Agreement:
     rating_alpha: float | None
     dimensions: list[tuple[str, float]]
     annotators: list[AnnotatorAgreement]
-    disputed: list[Feedback]
+    disputed: list[Dispute]
 
 
 def of_collection(collection: Collection) -> Agreement:
@@ -100,7 +101,7 @@ def of_collection(collection: Collection) -> Agreement:
         for group in groups
         for first, second in combinations(group, 2)
         if first.human_correction and second.human_correction
-        if first.annotator_id != second.annotator_id and _same_shape(first.human_correction, second.human_correction)
+        if first.annotator_id != second.annotator_id and same_shape(first.human_correction, second.human_correction)
     ]
     means = [
         sum(distances[index] for _, _, distances in apart) / len(apart) if apart else 0.0
@@ -112,7 +113,7 @@ def of_collection(collection: Collection) -> Agreement:
         rating_alpha=krippendorff_alpha((_one_each(group, "rating") for group in groups), interval),
         dimensions=[(d.name, mean) for d, mean in zip(dimensions, means, strict=True)] if apart else [],
         annotators=_by_annotator(groups, apart),
-        disputed=[group[0] for group in groups if len({a.verdict for a in group if a.verdict}) > 1][:20],
+        disputed=list(Dispute.objects.filter(collection=collection, state=DisputeState.OPEN)[:20]),
     )
 
 
@@ -152,7 +153,3 @@ def _one_each(group: Sequence[Feedback], name: str) -> list[Any]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _same_shape(first: Chunk, second: Chunk) -> bool:
-    return [len(step) for step in first] == [len(step) for step in second]

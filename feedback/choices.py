@@ -72,9 +72,26 @@ class ReviewState(models.TextChoices):
     ACCEPTED = "accepted", _("Accepted")
     SENT_BACK = "sent_back", _("Sent back")
     FIXED = "fixed", _("Fixed by a reviewer")
+    OVERRULED = "overruled", _("Overruled")
 
 
 class ReviewVerdict(models.TextChoices):
+    """``OVERRULED`` is said of the other answers when a dispute is settled, never of an answer by itself."""
+
     ACCEPTED = "accepted", _("Accepted")
     SENT_BACK = "sent_back", _("Sent back")
     FIXED = "fixed", _("Fixed by the reviewer")
+    OVERRULED = "overruled", _("Overruled in a dispute")
+
+
+class DisputeState(models.TextChoices):
+    OPEN = "open", _("To be settled")
+    SETTLED = "settled", _("Settled")
+    RESOLVED = "resolved", _("No longer disputed")
+
+
+class DisputeReason(models.TextChoices):
+    """In what people disagree."""
+
+    VERDICT = "verdict", _("Different verdicts")
+    ACTIONS = "actions", _("Different corrections")

@@ -50,13 +50,14 @@ def chunk_editor(
     *,
     values: Sequence[Sequence[Any]] | None = None,
     compared: Chunk | None = None,
+    sides: Sequence[tuple[str, Chunk | None]] = (),
     errors: Mapping[str, str] | None = None,
     steps: Iterable[InferenceResult] = (),
 ) -> ChunkEditor:
     """The editor of the result's chunk, holding ``values`` (a draft, what was posted) or else the chunk itself.
 
-    ``compared`` is a third chunk to draw: what the annotator gave, on a reviewer's page. ``steps`` are those of the
-    episode to scrub through.
+    ``compared`` is a third chunk to draw: what the annotator gave, on a reviewer's page. ``sides`` are those of a
+    dispute: the id of each answer, and its correction. ``steps`` are those of the episode to scrub through.
     """
     dimensions = action_dimensions(result)
     rate = result.collection.action_space.control_rate_hz
@@ -90,6 +91,7 @@ def chunk_editor(
         "original": original,
         "proposed": result.proposed_actions if differs else None,
         "compared": compared,
+        "sides": [{"id": name, "chunk": chunk} for name, chunk in sides],
         "frames": [
             {"step": step.step, "current": step.pk == result.pk, "images": image_urls(step)}
             for step in steps

@@ -63,6 +63,10 @@ def distance_by_dimension(first: Chunk, second: Chunk, dimensions: Sequence[Acti
     ]
 
 
+def same_shape(first: Chunk, second: Chunk) -> bool:
+    return [len(step) for step in first] == [len(step) for step in second]
+
+
 def _range(dimension: ActionDimension) -> float:
     if dimension.low is None or dimension.high is None:
         return 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from core.problems import Problem
 from feedback.choices import ReviewVerdict, SkipReason, TaskVerdict
 from feedback.models import TaskRule
 
+# Answers are overruled by settling a dispute, not by themselves.
+REVIEW_VERDICTS = [choice for choice in ReviewVerdict.choices if choice[0] != ReviewVerdict.OVERRULED]
 RATINGS = [(str(value), str(value)) for value in range(1, 6)]
 
 
@@ -48,9 +51,29 @@ class AnswerForm(forms.Form):
 
 class ReviewForm(forms.Form):
     verdict = forms.TypedChoiceField(
-        choices=ReviewVerdict.choices, coerce=ReviewVerdict, error_messages={"required": _("Choose a verdict.")}
+        choices=REVIEW_VERDICTS,
+        coerce=ReviewVerdict,
+        error_messages={"required": _("Choose a verdict.")},
     )
     comment = forms.CharField(max_length=10_000, required=False, widget=forms.Textarea)
+
+
+class SettleForm(forms.Form):
+    """``choice`` is the id of the answer that stands, or ``OWN``: the chunk that was posted."""
+
+    OWN = "own"
+
+    choice = forms.CharField(max_length=36, error_messages={"required": _("Choose what stands.")})
+    comment = forms.CharField(max_length=10_000, required=False, widget=forms.Textarea)
+
+    def clean_choice(self) -> uuid.UUID | None:
+        """The answer's id; None for a correction of one's own."""
+        if self.cleaned_data["choice"] == self.OWN:
+            return None
+        try:
+            return uuid.UUID(self.cleaned_data["choice"])
+        except ValueError:
+            raise forms.ValidationError(_("Choose what stands.")) from None
 
 
 class SkipForm(forms.Form):

@@ -15,6 +15,8 @@ from collections_app.querysets import CollectionScopedQuerySet
 from core.identifiers import uuid7
 from feedback.choices import (
     TYPES_WITH_ACTIONS,
+    DisputeReason,
+    DisputeState,
     FeedbackType,
     Preferred,
     ReviewState,
@@ -29,6 +31,7 @@ from feedback.webhooks.models import WebhookDelivery, WebhookEndpoint
 from inference.models import InferenceResult
 
 __all__ = [
+    "Dispute",
     "Draft",
     "Feedback",
     "FeedbackTask",
@@ -239,6 +242,9 @@ class Feedback(models.Model):
     )
     current = models.BooleanField(default=True, help_text=_("Not replaced by a later answer of the same annotator."))
     review_state = models.CharField(max_length=12, choices=ReviewState, default=ReviewState.PENDING)
+    disputed = models.BooleanField(
+        default=False, help_text=_("Another annotator says something else, and nobody has settled it yet.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = FeedbackQuerySet.as_manager()
@@ -330,3 +336,57 @@ class Review(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_verdict_display()} by {self.reviewer}"
+
+
+class Dispute(models.Model):
+    """A result about which annotators disagree, and how a reviewer settled it.
+
+    There is one for a result: an answer that contradicts what was settled opens it again.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="disputes", db_index=False)
+    inference_result = models.OneToOneField(
+        InferenceResult, on_delete=models.CASCADE, db_constraint=False, related_name="dispute"
+    )
+    state = models.CharField(max_length=8, choices=DisputeState, default=DisputeState.OPEN)
+    reason = models.CharField(max_length=8, choices=DisputeReason)
+    distance = models.FloatField(
+        null=True, blank=True, help_text=_("Between the corrections, in shares of the range of the worst dimension.")
+    )
+    opened_at = models.DateTimeField()
+    chosen = models.ForeignKey(
+        Feedback, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text=_("What stands.")
+    )
+    settled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="settled_disputes"
+    )
+    settled_at = models.DateTimeField(null=True, blank=True)
+    comment = models.TextField(blank=True)
+
+    objects = CollectionScopedQuerySet.as_manager()
+
+    class Meta:
+        db_table = "feedback_disputes"
+        ordering = ["opened_at", "id"]
+        constraints = [
+            models.CheckConstraint(name="dispute_state_known", condition=Q(state__in=DisputeState.values)),
+            models.CheckConstraint(name="dispute_reason_known", condition=Q(reason__in=DisputeReason.values)),
+            models.CheckConstraint(
+                name="dispute_settled_at", condition=~Q(state=DisputeState.SETTLED) | Q(settled_at__isnull=False)
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["collection", "opened_at", "id"],
+                name="dispute_open",
+                condition=Q(state=DisputeState.OPEN),
+            ),
+            models.Index(fields=["collection", "-settled_at"], name="dispute_settled"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_reason_display()} about {self.inference_result_id}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("feedback-dispute", args=[self.pk])

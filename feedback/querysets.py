@@ -54,12 +54,21 @@ class FeedbackQuerySet(CollectionScopedQuerySet):
         return self.filter(current=True)
 
     def usable(self) -> Self:
-        """Current and not sent back: what may be trained on."""
-        return self.current().exclude(review_state=ReviewState.SENT_BACK)
+        """What may be trained on: current, not sent back, and neither disputed nor on the losing side of a dispute."""
+        refused = (ReviewState.SENT_BACK, ReviewState.OVERRULED)
+        return self.current().filter(disputed=False).exclude(review_state__in=refused)
 
     def reviewable_by(self, user: User) -> Self:
-        """Current answers of other people that no reviewer has seen; nobody reviews themselves."""
-        return self.current().filter(review_state=ReviewState.PENDING).exclude(annotator=user)
+        """Current answers of other people that no reviewer has seen; nobody reviews themselves.
+
+        Disputed ones are settled together, beside one another.
+        """
+        return self.current().filter(review_state=ReviewState.PENDING, disputed=False).exclude(annotator=user)
+
+    def opinions(self) -> Self:
+        """What people say now of a result, as far as it counts: neither sent back nor overruled; the oldest first."""
+        refused = (ReviewState.SENT_BACK, ReviewState.OVERRULED)
+        return self.current().filter(annotator__isnull=False).exclude(review_state__in=refused).order_by("created_at")
 
     def corrections(self) -> Self:
         """Those that carry a chunk of the human's own."""

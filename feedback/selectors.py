@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -16,8 +17,8 @@ from accounts.principals import Principal
 from collections_app.models import Collection
 from collections_app.selectors import permissions_on
 from core.problems import Problem, forbidden, not_found
-from feedback.choices import TaskState
-from feedback.models import Draft, Feedback, FeedbackTask
+from feedback.choices import DisputeState, ReviewState, TaskState
+from feedback.models import Dispute, Draft, Feedback, FeedbackTask
 from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet
 from inference.models import InferenceResult
 from inference.selectors import recorded_result
@@ -212,6 +213,47 @@ def permitted_review(user: User, feedback_id: uuid.UUID) -> Feedback:
     if Permission.FEEDBACK_REVIEW not in permissions_on(user, answer.collection):
         raise forbidden("You need the permission feedback:review on this collection.")
     return answer
+
+
+def open_disputes(user: User) -> QuerySet[Dispute]:
+    """What ``user`` may settle: disputes in which they took no part, the oldest first."""
+    own = Feedback.objects.filter(inference_result=OuterRef("inference_result"), annotator=user, disputed=True)
+    disputes = Dispute.objects.restrict(user, Permission.FEEDBACK_REVIEW).filter(state=DisputeState.OPEN)
+    return disputes.exclude(Exists(own)).select_related("collection", "inference_result").order_by("opened_at", "id")
+
+
+def permitted_dispute(user: User, dispute_id: uuid.UUID) -> Dispute:
+    """A dispute for a reviewer. Raises ``Problem`` 404 where ``user`` may not see it, 403 where they may not review."""
+    dispute = Dispute.objects.restrict(user).select_related(
+        "collection__action_space",
+        "inference_result__collection__action_space",
+        "inference_result__robot",
+        "inference_result__episode",
+        "settled_by",
+    )
+    found: Dispute | None = dispute.filter(pk=dispute_id).first()
+    if found is None:
+        raise not_found("No such dispute.")
+    if Permission.FEEDBACK_REVIEW not in permissions_on(user, found.collection):
+        raise forbidden("You need the permission feedback:review on this collection.")
+    return found
+
+
+def sides(dispute: Dispute) -> list[Feedback]:
+    """The answers in dispute, or those that were when it was settled; the oldest first."""
+    about = Feedback.objects.current().filter(inference_result=dispute.inference_result_id)
+    if dispute.state == DisputeState.OPEN:
+        about = about.filter(disputed=True)
+    else:
+        overruled = Q(review_state=ReviewState.OVERRULED)
+        about = about.filter(overruled | Q(pk=dispute.chosen_id))
+    return list(about.select_related("annotator", "api_key").order_by("created_at", "id"))
+
+
+def gold_agreement(annotators: Iterable[uuid.UUID | None]) -> dict[uuid.UUID, float]:
+    """How far each of ``annotators`` agreed with known answers, where they were asked any."""
+    rows = Feedback.objects.filter(annotator__in=annotators, gold_score__isnull=False).order_by()
+    return dict(rows.values_list("annotator").annotate(Avg("gold_score")))
 
 
 def other_answers(answer: Feedback) -> QuerySet[Feedback]:

@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("feedback/flag/<uuid:request_id>", views.FlagView.as_view(), name="feedback-flag"),
     path("feedback/review/", views.ReviewQueueView.as_view(), name="feedback-review"),
     path("feedback/review/<uuid:pk>/", views.ReviewView.as_view(), name="feedback-review-answer"),
+    path("feedback/disputes/<uuid:pk>/", views.DisputeView.as_view(), name="feedback-dispute"),
     path("feedback/agreement/<slug:slug>/", views.AgreementView.as_view(), name="feedback-agreement"),
     path("feedback/<uuid:pk>/", views.TaskView.as_view(), name="feedback-task"),
     path("feedback/<uuid:pk>/take/", views.TakeView.as_view(), name="feedback-take"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.contrib import messages
@@ -19,12 +20,12 @@ from collections_app.selectors import permitted_collection
 from core import strict_json
 from core.exception_handler import problem_response
 from core.problems import Problem, unauthenticated
-from feedback import agreement, scoring, selectors, services
-from feedback.choices import ReviewVerdict, SkipReason, TaskVerdict
+from feedback import agreement, disputes, scoring, selectors, services
+from feedback.choices import DisputeState, ReviewVerdict, SkipReason, TaskVerdict
 from feedback.chunk_editor import chunk_editor
 from feedback.corrections import chunk_to_correct
-from feedback.forms import RATINGS, AnswerForm, ReviewForm, SkipForm, add_problem, posted_chunk
-from feedback.models import Feedback, FeedbackTask
+from feedback.forms import RATINGS, AnswerForm, ReviewForm, SettleForm, SkipForm, add_problem, posted_chunk
+from feedback.models import Dispute, Feedback, FeedbackTask
 from inference.models import InferenceResult
 from inference.selectors import image_urls
 
@@ -224,7 +225,11 @@ class ReviewQueueView(LoginRequiredMixin, View):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         user = _user(request)
-        context = {"answers": selectors.answers_to_review(user)[:50], "collections": selectors.reviewable(user)}
+        context = {
+            "disputes": selectors.open_disputes(user)[:20],
+            "answers": selectors.answers_to_review(user)[:50],
+            "collections": selectors.reviewable(user),
+        }
         return render(request, "feedback/review_queue.html", context)
 
 
@@ -252,6 +257,9 @@ class ReviewView(LoginRequiredMixin, View):
                     fixed_actions=actions if is_fix else None,
                 )
             except Problem as problem:
+                if problem.status == 409:
+                    messages.error(request, problem.detail)
+                    return redirect("feedback-review")
                 cells = add_problem(form, problem)
             else:
                 following = selectors.answers_to_review(_user(request)).first()
@@ -282,10 +290,89 @@ class ReviewView(LoginRequiredMixin, View):
             "form": form,
             "editor": editor,
             "others": selectors.other_answers(answer),
+            "dispute": Dispute.objects.filter(inference_result=result.pk).first() if answer.disputed else None,
             "verdicts": REVIEW_VERDICTS,
             **_scene(result),
         }
         return render(request, "feedback/review.html", context, status=status)
+
+
+class DisputeView(LoginRequiredMixin, View):
+    """Answers that contradict one another side by side; the reviewer says which stands, or corrects the chunk."""
+
+    def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        return self._page(request, selectors.permitted_dispute(_user(request), pk), SettleForm())
+
+    def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        dispute = selectors.permitted_dispute(_user(request), pk)
+        form = SettleForm(request.POST)
+        result = dispute.inference_result
+        steps = len(chunk_to_correct(result)) or dispute.collection.horizon
+        actions = posted_chunk(request.POST, steps=steps, dimensions=dispute.collection.action_space.dimensions.count())
+        cells: dict[str, str] = {}
+        if form.is_valid():
+            chosen = form.cleaned_data["choice"]
+            try:
+                services.settle_dispute(
+                    dispute_id=dispute.pk,
+                    reviewer=_user(request),
+                    chosen_id=chosen,
+                    actions=actions if chosen is None else None,
+                    comment=form.cleaned_data["comment"],
+                )
+            except Problem as problem:
+                if problem.status != 400:
+                    messages.error(request, problem.detail)
+                    return redirect("feedback-review")
+                cells = add_problem(form, problem)
+            else:
+                return redirect(selectors.open_disputes(_user(request)).first() or "feedback-review")
+        return self._page(request, dispute, form, values=actions, cells=cells, status=422)
+
+    def _page(
+        self,
+        request: HttpRequest,
+        dispute: Dispute,
+        form: SettleForm,
+        *,
+        values: Any = None,
+        cells: dict[str, str] | None = None,
+        status: int = 200,
+    ) -> HttpResponse:
+        result = dispute.inference_result
+        answers = selectors.sides(dispute)
+        corrections = [answer for answer in answers if answer.human_correction]
+        shown = next((answer for answer in corrections if answer.pk == dispute.chosen_id), None)
+        editor = chunk_editor(
+            result,
+            values=values or (shown or corrections[0]).human_correction if corrections else values,
+            sides=[(str(answer.pk), answer.human_correction) for answer in answers],
+            errors=cells,
+            steps=selectors.neighbours(result),
+        )
+        took_part = any(answer.annotator_id == _user(request).pk for answer in answers)
+        context = {
+            "dispute": dispute,
+            "result": result,
+            "form": form,
+            "editor": editor,
+            "sides": disputes.sides(answers, result),
+            "apart": disputes.most_apart(answers, result),
+            "choices": _choices(answers),
+            "took_part": took_part,
+            "may_settle": dispute.state == DisputeState.OPEN and not took_part,
+            **_scene(result),
+        }
+        return render(request, "feedback/dispute.html", context, status=status)
+
+
+def _choices(answers: Sequence[Feedback]) -> list[tuple[str, str, str, str]]:
+    """Each answer by its number, and the reviewer's own correction."""
+    given = [
+        (str(answer.pk), f"{answer.author}: {answer.get_verdict_display()}", str(number), str(number))
+        for number, answer in enumerate(answers, start=1)
+    ]
+    return [*given, (SettleForm.OWN, _("My own correction"), "o", "O")]
 
 
 class AgreementView(LoginRequiredMixin, View):

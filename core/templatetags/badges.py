@@ -45,6 +45,8 @@ LOOKS: dict[str, Look] = {
     "accepted": Look("pass", "pass"),
     "sent_back": Look("warn", "undo"),
     "fixed": Look("human", "feedback"),
+    "overruled": Look("", "rejected"),
+    "settled": Look("pass", "pass"),
 }
 PLAIN = Look("", "dot")
 

@@ -57,6 +57,7 @@ class FeedbackSerializer(serializers.ModelSerializer):
             "seconds_spent",
             "current",
             "review_state",
+            "disputed",
             "model",
             "created_at",
         ]

@@ -15,6 +15,7 @@ from feedback.services.queue import (
 )
 from feedback.services.reviewing import make_gold, review_feedback
 from feedback.services.rules import remove_task_rule, set_task_rule, switch_off_gold
+from feedback.services.settling import settle_dispute
 
 __all__ = [
     "apply_rules",
@@ -31,6 +32,7 @@ __all__ = [
     "review_feedback",
     "save_draft",
     "set_task_rule",
+    "settle_dispute",
     "skip_task",
     "submit_task",
     "sweep_results",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from accounts import audit
@@ -11,9 +11,11 @@ from accounts.models import User
 from accounts.principals import Principal, Service
 from core.personal_data import anonymise
 from core.problems import invalid
-from feedback.choices import TYPES_WITH_ACTIONS, FeedbackType, Preferred, TaskVerdict
+from feedback.choices import TYPES_WITH_ACTIONS, FeedbackType, Preferred
 from feedback.corrections import action_dimensions, checked_correction, distance
+from feedback.disputes import VERDICT_OF_TYPE
 from feedback.models import Feedback, FeedbackTask, GoldAnswer
+from feedback.services.disputes import notice_dispute, take_turn
 from feedback.signals import feedback_given
 from feedback.webhooks import services as webhooks
 from feedback.webhooks.choices import WebhookEvent
@@ -63,7 +65,7 @@ def give_feedback(
     if feedback_type == FeedbackType.COMMENT and not cleaned.text and not verdict:
         raise invalid("/comment", "A comment needs text.")
 
-    _take_turn(principal, result)
+    take_turn(result.pk)
     given_by = {"api_key_id": principal.key_id} if isinstance(principal, Service) else {"annotator_id": principal.pk}
     feedback = Feedback(
         **given_by,
@@ -78,7 +80,7 @@ def give_feedback(
         confidence=confidence,
         comment=cleaned.text,
         seconds_spent=seconds_spent,
-        gold_score=_gold_score(result, verdict or _verdict_of(feedback_type), actions),
+        gold_score=_gold_score(result, verdict or VERDICT_OF_TYPE.get(feedback_type, ""), actions),
     )
     earlier = Feedback.objects.current().filter(**given_by, inference_result=result)
     for same in earlier.filter(feedback_type=feedback_type):
@@ -90,6 +92,7 @@ def give_feedback(
     earlier.filter(replaced).update(current=False)
     feedback.save(force_insert=True)
     _record(feedback, cleaned.kinds, principal)
+    notice_dispute(result, actor=principal if isinstance(principal, User | Service) else None)
     webhooks.announce(
         collection_id=feedback.collection_id, event=WebhookEvent.FEEDBACK_SUBMITTED, data=webhook_data(feedback)
     )
@@ -123,25 +126,9 @@ def _tell(feedback: Feedback) -> None:
     )
 
 
-def _take_turn(principal: Principal, result: InferenceResult) -> None:
-    """Hold back a concurrent answer of the same caller to the same result until this transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"feedback {principal.pk} {result.pk}"]
-        )
-
-
 def _says_the_same(first: Feedback, second: Feedback) -> bool:
     fields = ("task_id", "verdict", "human_correction", "rating", "preferred", "confidence", "comment")
     return all(getattr(first, name) == getattr(second, name) for name in fields)
-
-
-def _verdict_of(feedback_type: FeedbackType) -> str:
-    return {
-        FeedbackType.CORRECTION: TaskVerdict.CORRECT,
-        FeedbackType.SUCCESS: TaskVerdict.SUCCESS,
-        FeedbackType.FAILURE: TaskVerdict.FAILURE,
-    }.get(feedback_type, "")
 
 
 def _gold_score(result: InferenceResult, verdict: str, actions: Any) -> float | None:

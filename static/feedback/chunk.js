@@ -62,6 +62,15 @@ export class Chunk extends EventTarget {
     this.announce(null);
   }
 
+  // Begin again from another chunk: there is nothing to undo.
+  rebase(values) {
+    this.original = values;
+    this.values = values.map((row) => [...row]);
+    this.done = [];
+    this.undone = [];
+    this.announce(null);
+  }
+
   get isChanged() {
     return !same(this.values, this.original);
   }

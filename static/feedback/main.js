@@ -11,6 +11,8 @@ const form = document.querySelector("[data-editor]");
 const data = JSON.parse(document.getElementById("chunk-data").textContent);
 const inputs = data.original.map((row, step) => row.map((_value, dimension) => form.elements[`a-${step}-${dimension}`]));
 
+const choiceName = form.dataset.choice ?? "verdict";
+
 const editor = {
   dimension: 0,
   movesFollowing: false,
@@ -30,6 +32,7 @@ const editor = {
 
 data.original = asPosted(data.original);
 data.compared &&= asPosted(data.compared);
+data.sides = data.sides.map(({ id, chunk: side }) => ({ id, chunk: side && asPosted(side) }));
 const chunk = new Chunk(readInputs(), data.compared ?? data.original, data.columns);
 const plots = data.columns.map((_column, dimension) => new Plot({ chunk, dimension, data, editor }));
 const paths = new Paths(document.querySelector("[data-path-card]"), { chunk, data });
@@ -63,6 +66,9 @@ function start() {
   const seconds = form.querySelector("[data-active-seconds]");
   if (seconds) startActiveTime(seconds);
 
+  for (const { id, chunk: side } of data.sides) {
+    choice(id)?.addEventListener("change", () => chunk.rebase(side ?? data.original));
+  }
   const recovered = draft?.recovered();
   if (recovered) {
     restore(recovered);
@@ -88,17 +94,22 @@ function onChunkChange() {
   draft?.changed();
 }
 
-// A changed chunk is a correction, unless the person has chosen something else; unchanged again, it is not.
+// A changed chunk is a correction, unless the person has chosen something else; unchanged again, it is not. Where an
+// answer of somebody else's was chosen, to change its chunk is to give one of one's own.
 function chooseVerdict() {
-  const correct = form.querySelector(`input[name="verdict"][value="${form.dataset.verdictOnChange}"]`);
-  const chosen = form.querySelector('input[name="verdict"]:checked');
-  if (chunk.isChanged && (!chosen || chosen.dataset.automatic)) {
+  const correct = choice(form.dataset.verdictOnChange);
+  const chosen = form.querySelector(`input[name="${choiceName}"]:checked`);
+  if (chunk.isChanged && (!chosen || chosen.dataset.automatic || data.sides.length)) {
     correct.checked = true;
     correct.dataset.automatic = "yes";
   } else if (!chunk.isChanged && correct.dataset.automatic) {
     correct.checked = false;
     delete correct.dataset.automatic;
   }
+}
+
+function choice(value) {
+  return form.querySelector(`input[name="${choiceName}"][value="${CSS.escape(value)}"]`);
 }
 
 function redraw() {

@@ -28,7 +28,8 @@ export class Plot {
 
   // The vertical range: the limits, or where there are none what is drawn, with some air.
   scale() {
-    const drawn = [this.data.original, this.data.proposed, this.data.compared, this.chunk.values]
+    const sides = this.data.sides.map((side) => side.chunk);
+    const drawn = [this.data.original, this.data.proposed, this.data.compared, ...sides, this.chunk.values]
       .filter(Boolean)
       .flatMap((chunk) => chunk.map((row) => row[this.dimension]))
       .filter(Number.isFinite);
@@ -105,6 +106,7 @@ export class Plot {
     this.line("proposed", this.data.proposed);
     this.line("sent", this.data.original);
     this.line("compared", this.data.compared);
+    this.data.sides.forEach((side, index) => this.line(`side side-${index + 1}`, side.chunk));
     this.corrected = svg("polyline", { class: "line corrected" });
     this.drawing.append(this.corrected);
     this.handles = this.chunk.values.map((_row, step) => {

@@ -80,4 +80,3 @@ def test_the_figures_of_a_collection_count_each_annotator_once_per_result() -> N
     )
     assert dict(figures.dimensions)["x"] == pytest.approx(0.1)
     assert [(a.name, a.answers, a.with_others) for a in figures.annotators] == [("anna", 2, 0.5), ("ben", 2, 0.5)]
-    assert [answer.inference_result_id for answer in figures.disputed] == [same.pk]

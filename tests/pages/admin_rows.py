@@ -14,7 +14,7 @@ from accounts import audit
 from accounts.models import ApiKey, AuditLog, RateLimitTier, TokenFamily, User
 from collections_app.models import ActionSpace, Collection, Episode, Robot
 from core.identifiers import uuid7
-from feedback.models import Feedback, FeedbackTask, GoldAnswer, Review, TaskRule
+from feedback.models import Dispute, Feedback, FeedbackTask, GoldAnswer, Review, TaskRule
 from feedback.webhooks.choices import SUBSCRIBABLE
 from feedback.webhooks.models import WebhookDelivery, WebhookEndpoint
 from inference.models import Deployment, InferenceResult, PolicyVersion
@@ -135,6 +135,13 @@ def _review() -> Review:
     return Review.objects.create(feedback=FeedbackFactory(), reviewer=UserFactory(), verdict="accepted")
 
 
+def _dispute() -> Dispute:
+    result = InferenceResultFactory()
+    return Dispute.objects.create(
+        inference_result=result, collection=result.collection, reason="verdict", opened_at=timezone.now()
+    )
+
+
 def _gold_answer() -> GoldAnswer:
     result = InferenceResultFactory()
     return GoldAnswer.objects.create(inference_result=result, collection=result.collection, verdict="accept")
@@ -162,6 +169,7 @@ MAKERS: dict[type[models.Model], Callable[[], Any]] = {
     FeedbackTask: _task,
     Feedback: FeedbackFactory,
     Review: _review,
+    Dispute: _dispute,
     GoldAnswer: _gold_answer,
     WebhookEndpoint: _webhook,
     WebhookDelivery: _delivery,

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from accounts.models import AuditLog
 from collections_app.models import Episode, Robot
-from feedback.models import Feedback, FeedbackTask, Review
+from feedback.models import Dispute, Feedback, FeedbackTask, Review
 from feedback.webhooks.models import WebhookDelivery
 from inference.models import InferenceResult
 from pipeline.models import Embedding, PipelineRun, QuarantinedRecord, StoredObject
@@ -32,6 +32,7 @@ LARGE: list[type[models.Model]] = [
     FeedbackTask,
     Feedback,
     Review,
+    Dispute,
     WebhookDelivery,
     PipelineRun,
     QuarantinedRecord,

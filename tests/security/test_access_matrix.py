@@ -141,6 +141,8 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "feedback/review/"): page("/feedback/review/", REVIEW, listing=True),
     ("GET", "feedback/review/<uuid:pk>/"): page("/feedback/review/{answer}/", REVIEW),
     ("POST", "feedback/review/<uuid:pk>/"): page("/feedback/review/{answer}/", REVIEW, 422),
+    ("GET", "feedback/disputes/<uuid:pk>/"): page("/feedback/disputes/{dispute}/", REVIEW),
+    ("POST", "feedback/disputes/<uuid:pk>/"): page("/feedback/disputes/{dispute}/", REVIEW, 422),
     ("GET", "feedback/agreement/<slug:slug>/"): page("/feedback/agreement/{slug}/", REVIEW),
     ("GET", "feedback/<uuid:pk>/"): page("/feedback/{task}/", ANNOTATE),
     ("POST", "feedback/<uuid:pk>/"): page("/feedback/{task}/", ANNOTATE, 409, 422),

@@ -80,6 +80,7 @@ ROWS = {
     "feedback.feedbacktask": Row(READ, change=MANAGE, actions={"reopen": MANAGE}),
     "feedback.feedback": Row(READ, change=REVIEW, actions=dict.fromkeys(("accept", "make_known"), REVIEW)),
     "feedback.review": Row(READ, change=MANAGE),
+    "feedback.dispute": Row(READ, change=MANAGE),
     "feedback.goldanswer": Row(READ, change=REVIEW, actions={"switch_off": REVIEW}),
     "feedback.webhookendpoint": Row(
         MANAGE, MANAGE, MANAGE, MANAGE, actions=dict.fromkeys(("send_test", "rotate"), MANAGE)

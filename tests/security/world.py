@@ -13,7 +13,7 @@ from accounts.choices import SCOPES, Role
 from accounts.models import ApiKey, User
 from collections_app.models import Collection, Episode, Membership
 from core.identifiers import uuid7
-from feedback.models import Feedback, FeedbackTask, Review
+from feedback.models import Dispute, Feedback, FeedbackTask, Review
 from inference.models import InferenceResult
 from pipeline.models import Export, PipelineRun
 from tests.factories import (
@@ -29,7 +29,7 @@ from tests.factories import (
 
 ROLES = {role.value: role for role in Role}
 KEYS = {f"key {scope.value}": scope for scope in SCOPES}
-CHANGEABLE = (ApiKey, Collection, Episode, Export, Feedback, FeedbackTask, Membership, PipelineRun, Review)
+CHANGEABLE = (ApiKey, Collection, Dispute, Episode, Export, Feedback, FeedbackTask, Membership, PipelineRun, Review)
 MEMBERS = (*ROLES, *KEYS)
 OUTSIDERS = ("stranger", "stranger's key")
 EVERYBODY = ("nobody", *OUTSIDERS, *MEMBERS, "superuser")
@@ -43,6 +43,7 @@ class World:
     result: InferenceResult
     task: FeedbackTask
     answer: Feedback
+    dispute: Dispute
     run: PipelineRun
     export: Export
     viewer_membership: int
@@ -58,6 +59,7 @@ class World:
             "result": self.result.request_id,
             "task": self.task.pk,
             "answer": self.answer.pk,
+            "dispute": self.dispute.pk,
             "run": self.run.pk,
             "export": self.export.pk,
             "policy": self.result.model_name,
@@ -84,6 +86,9 @@ def create_world() -> World:
         result=result,
         task=task,
         answer=FeedbackFactory(inference_result=result),
+        dispute=Dispute.objects.create(
+            collection=collection, inference_result=result, reason="verdict", opened_at=timezone.now()
+        ),
         run=PipelineRun.objects.create(
             collection=collection, window_start=result.created_at, window_end=result.created_at + timedelta(hours=1)
         ),

@@ -6,8 +6,9 @@ from playwright.sync_api import Page
 
 from accounts.models import User
 from feedback import services
-from feedback.choices import TaskVerdict
-from feedback.models import FeedbackTask
+from feedback.choices import FeedbackType, TaskVerdict
+from feedback.models import Dispute, FeedbackTask
+from tests.factories import InferenceResultFactory, UserFactory
 from tests.feedback.browser.conftest import SignIn
 from tests.feedback.conftest import chunk
 
@@ -31,6 +32,10 @@ def test_axe_finds_no_serious_fault_and_nothing_scrolls_sideways(
     answer = services.submit_task(
         task_id=tasks[0].pk, annotator=annotator, verdict=TaskVerdict.CORRECT, actions=chunk(0.1)
     )
+    disputed = InferenceResultFactory(collection=tasks[0].collection)
+    for person, verdict in ((annotator, TaskVerdict.ACCEPT), (UserFactory(), TaskVerdict.REJECT)):
+        services.give_feedback(principal=person, result=disputed, feedback_type=FeedbackType.FAILURE, verdict=verdict)
+    dispute = Dispute.objects.get()
     held = services.claim_next_task(annotator=annotator)
     assert held is not None
     paths = {
@@ -39,6 +44,7 @@ def test_axe_finds_no_serious_fault_and_nothing_scrolls_sideways(
             f"/feedback/{tasks[2].pk}/",
             "/feedback/review/",
             f"/feedback/review/{answer.pk}/",
+            dispute.get_absolute_url(),
             "/feedback/agreement/demo/",
         ],
     }

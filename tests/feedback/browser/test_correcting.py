@@ -9,9 +9,13 @@ from django.utils.crypto import get_random_string
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
-from feedback.choices import TaskState
-from feedback.models import Draft, Feedback, FeedbackTask
+from collections_app.models import Collection
+from feedback import services
+from feedback.choices import FeedbackType, TaskState
+from feedback.models import Dispute, Draft, Feedback, FeedbackTask
+from tests.factories import MembershipFactory
 from tests.feedback.browser.conftest import SignIn, session_cookie
+from tests.feedback.conftest import chunk
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -279,3 +283,27 @@ def test_a_reviewer_fixes_an_answer_by_keyboard(
     given = Feedback.objects.get()
     assert given.review_state == "fixed"
     assert given.reviews.get().fixed_actions[0][0] == pytest.approx(given.human_correction[0][0] + 0.02)
+
+
+def test_an_answer_is_chosen_by_its_number_and_changing_its_chunk_makes_it_ones_own(
+    open_page: SignIn, collection: Collection, annotator: User, reviewer: User, tasks: list[FeedbackTask]
+) -> None:
+    result = tasks[0].inference_result
+    for person, value in ((annotator, 0.1), (MembershipFactory(collection=collection, role="annotator").user, 0.4)):
+        services.give_feedback(
+            principal=person, result=result, feedback_type=FeedbackType.CORRECTION, actions=chunk(value)
+        )
+    page = open_page(reviewer, "/feedback/review/")
+    page.keyboard.press("d")
+    expect(page.locator(".plot")).to_have_count(7)
+    page.keyboard.press("2")
+    assert number(page, 3, 0) == 0.4
+    assert page.locator("[name='choice']:checked").get_attribute("value") != "own"
+    page.keyboard.press("j")
+    page.keyboard.press("Shift+ArrowDown")
+    assert page.locator("[name='choice']:checked").get_attribute("value") == "own"
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Disputed: say what stands")).to_have_count(0)
+    settled = Dispute.objects.get()
+    assert (settled.settled_by, settled.chosen.annotator) == (reviewer, reviewer)
+    assert [row[0] for row in settled.chosen.human_correction] == pytest.approx([0.3, *[0.4] * 7])
