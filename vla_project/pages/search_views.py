@@ -45,6 +45,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         "asked": asked,
         "hits": [(hit, _thumbnail(hit)) for hit in hits],
         "link": form.link() if form.is_valid() else {},
+        "narrowed": len(form.link().keys() - {"q", "similar_to"}) if form.is_valid() else 0,
         "sees": image_model() is not None,
         "collections": Collection.objects.restrict(visitor).filter(archived_at=None).order_by("name")[:200],
         "saved": [(saved, urlencode(saved.query)) for saved in SavedSearch.objects.filter(owner=visitor)],
