@@ -87,11 +87,12 @@ def make_vectors(vector_set_id: int) -> None:
     from pipeline.embeddings import reembedding
     from pipeline.storage import deletion
 
-    if reembedding.work_on(vector_set_id, seconds=MAKING_SECONDS):
+    serves = reembedding.work_on(vector_set_id, seconds=MAKING_SECONDS)
+    if serves:
         vectors = VectorSet.objects.select_related("collection").get(pk=vector_set_id)
         maps.draw(vectors.collection)
         deletion.refresh_embeddings_file(vectors.collection)
-    elif VectorSet.objects.building().filter(pk=vector_set_id).exists():
+    elif serves is False:
         make_vectors.delay(vector_set_id)
 
 

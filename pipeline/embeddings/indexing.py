@@ -79,6 +79,11 @@ def _index_comments(candidates: QuerySet[Feedback]) -> int:
     )
 
 
+def check(model: TextModel) -> None:
+    """Raises ``EncoderUnavailableError`` where nothing can be encoded with ``model``."""
+    indexing_encoder(model)
+
+
 def encode(texts: Sequence[str], model: TextModel) -> npt.NDArray[np.float32]:
     """``float32 [texts][384]``; a text whose vector is in the table already costs no encoding."""
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]

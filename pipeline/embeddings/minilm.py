@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.embeddings.encoders import EncoderUnavailableError
 from pipeline.embeddings.numpy_transformer import Floats, NumpyTransformer, gelu, unit
 
 MAX_TOKENS = 256
@@ -19,6 +20,8 @@ class NumpyMiniLM(NumpyTransformer):
 
     def __init__(self, folder: Path, revision: str) -> None:
         super().__init__(folder)
+        if self.config["model_type"] != "bert":
+            raise EncoderUnavailableError(f"{folder} holds no BERT: the web process cannot encode queries with it.")
         self.revision = revision
         self._heads = int(self.config["num_attention_heads"])
         self._layers = int(self.config["num_hidden_layers"])

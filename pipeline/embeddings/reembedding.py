@@ -50,13 +50,14 @@ def begin() -> list[int]:
 
     Returns the ids of the sets that nobody is at work on. Without the current model's weights nothing begins.
     """
+    sets = VectorSet.objects
     try:
         model = current_model()
-        model.weights()
+        if sets.serving().exclude(pk__in=sets.of_model(model.name, model.revision)).exists():
+            indexing.check(model)
     except EncoderUnavailableError as error:
         logger.warning("reembedding.unavailable", reason=str(error))
         return []
-    sets = VectorSet.objects
     now = timezone.now()
     # A model that was given up before it was complete, and one that returns before its rows were removed.
     sets.building().exclude(pk__in=sets.of_model(model.name, model.revision)).update(
@@ -69,12 +70,14 @@ def begin() -> list[int]:
     return list(idle.order_by("pk").values_list("pk", flat=True))
 
 
-def work_on(vector_set_id: int, *, seconds: float) -> bool:
-    """Go on with a set for about ``seconds``. Returns whether it serves now; False as well where another is at it."""
+def work_on(vector_set_id: int, *, seconds: float) -> bool | None:
+    """Go on with a set for about ``seconds``. Returns whether it serves now; None where there is nothing to do for us:
+    another is at it, or it is given up.
+    """
     with held_by_one(f"vectors-{vector_set_id}") as mine:
         vectors = VectorSet.objects.building().filter(pk=vector_set_id).first() if mine else None
         if vectors is None:
-            return False
+            return None
         end = time.monotonic() + seconds
         old = _serving_rows(vectors)
         vectors.wanted = old.count()

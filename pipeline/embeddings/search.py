@@ -145,7 +145,7 @@ def search(
     found: list[Found] | None = remembered.recall(key)
     if found is None:
         find = _by_pictures if by == SearchBy.IMAGES else _by_text
-        rankings = find(principal, readable, text, similar_to, filters)
+        rankings = find(principal, readable, text, similar_to, filters, max(limit, CANDIDATES))
         found = _best(rankings, limit)
         if set(rankings) != {WORDS}:  # without a model words decide for as long as there is none, and no longer
             remembered.keep(key, found)
@@ -153,18 +153,23 @@ def search(
 
 
 def _by_text(
-    principal: Principal, readable: Readable, text: str, similar_to: uuid.UUID | None, filters: SearchFilters
+    principal: Principal,
+    readable: Readable,
+    text: str,
+    similar_to: uuid.UUID | None,
+    filters: SearchFilters,
+    count: int,
 ) -> dict[str, Ranking]:
     rows = filters.apply(_restricted(Embedding.objects.all(), principal, readable))
     if similar_to is not None:
-        return {MEANING: _ranking(_near_to(_readable(principal, similar_to), rows))}
+        return {MEANING: _ranking(_near_to(_readable(principal, similar_to), rows, count))}
     query = Query.parse(text)
     if not query.meant:
         return {}
     rows = query.apply(rows)
-    rankings = {WORDS: with_words(served(rows), query.meant)}
-    near = _by_meaning(rows, partial(_query_vector, query.meant))
-    return rankings if near is None else {MEANING: _ranking(near), **rankings}
+    near = _by_meaning(rows, partial(_query_vector, query.meant), count)
+    rankings = {} if near is None else {MEANING: _ranking(near)}
+    return {**rankings, WORDS: with_words(served(rows), query.meant, near, count=count)}
 
 
 def _restricted(rows: QuerySet[Any], principal: Principal, readable: Readable) -> QuerySet[Any]:
@@ -175,7 +180,12 @@ def _restricted(rows: QuerySet[Any], principal: Principal, readable: Readable) -
 
 
 def _by_pictures(
-    principal: Principal, readable: Readable, text: str, similar_to: uuid.UUID | None, filters: SearchFilters
+    principal: Principal,
+    readable: Readable,
+    text: str,
+    similar_to: uuid.UUID | None,
+    filters: SearchFilters,
+    count: int,
 ) -> dict[str, Ranking]:
     model = image_model()
     if model is None:
@@ -187,7 +197,7 @@ def _by_pictures(
         result = _readable(principal, similar_to)
         origin = _picture_of(result, pictures.filter(collection=result.collection_id))
         others = rows.exclude(inference_result=origin.inference_result_id)
-        return {PICTURE: _ranking(_nearest_pictures(others, np.asarray(origin.embedding)))}
+        return {PICTURE: _ranking(_nearest_pictures(others, np.asarray(origin.embedding), count))}
     query = Query.parse(text)
     if not query.meant:
         return {}
@@ -196,13 +206,13 @@ def _by_pictures(
     except EncoderUnavailableError as error:
         logger.warning("search.no_image_model", reason=str(error))
         raise invalid("/by", "No image model is installed here.") from error
-    return {PICTURE: _ranking(_nearest_pictures(rows, vector))}
+    return {PICTURE: _ranking(_nearest_pictures(rows, vector, count))}
 
 
-def _nearest_pictures(rows: QuerySet[Any], vector: npt.NDArray[np.float32]) -> dict[uuid.UUID, float]:
+def _nearest_pictures(rows: QuerySet[Any], vector: npt.NDArray[np.float32], count: int) -> dict[uuid.UUID, float]:
     # There is an index for each length of vectors.
     shape = Shape(dimensions=len(vector), whole=len(vector))
-    return nearest(rows.filter(dimensions=len(vector)), vector, most=MAX_PICTURE_DISTANCE, shape=shape)
+    return nearest(rows.filter(dimensions=len(vector)), vector, most=MAX_PICTURE_DISTANCE, shape=shape, count=count)
 
 
 def results_like(result: InferenceResult, *, limit: int = CANDIDATES) -> dict[uuid.UUID, float]:
@@ -212,7 +222,7 @@ def results_like(result: InferenceResult, *, limit: int = CANDIDATES) -> dict[uu
     been embedded.
     """
     rows = Embedding.objects.filter(collection=result.collection_id, inference_result__isnull=False)
-    distances = _near_to(result, rows)
+    distances = _near_to(result, rows, limit)
     result_of = dict(rows.filter(pk__in=distances).values_list("pk", "inference_result"))
     alike: dict[uuid.UUID, float] = {}
     for row, distance in distances.items():
@@ -237,7 +247,7 @@ def _ranking(identifiers: Iterable[uuid.UUID]) -> Ranking:
 
 
 def _by_meaning(
-    rows: QuerySet[Embedding], vector_for: Callable[[TextModel], npt.NDArray[np.float32] | None]
+    rows: QuerySet[Embedding], vector_for: Callable[[TextModel], npt.NDArray[np.float32] | None], count: int
 ) -> dict[uuid.UUID, float] | None:
     """The rows nearest to what ``vector_for`` gives for their model, and how far; None without a vector for any."""
     distances: dict[uuid.UUID, float] = {}
@@ -246,29 +256,34 @@ def _by_meaning(
         vector = vector_for(model)
         if vector is not None:
             vectors += 1
-            distances.update(nearest(part, vector))
-    best = sorted(distances, key=distances.__getitem__)[:CANDIDATES]
+            distances.update(nearest(part, vector, count=count))
+    best = sorted(distances, key=distances.__getitem__)[:count]
     return {identifier: distances[identifier] for identifier in best} if vectors else None
 
 
-def _near_to(result: InferenceResult, rows: QuerySet[Embedding]) -> dict[uuid.UUID, float]:
+def _near_to(result: InferenceResult, rows: QuerySet[Embedding], count: int) -> dict[uuid.UUID, float]:
     origins = _origins(result)
     others = rows.exclude(pk__in=[origin.pk for origin in origins.values()])
     vectors = {model: np.asarray(origin.embedding) for model, origin in origins.items()}
-    return _by_meaning(others, vectors.get) or {}
+    return _by_meaning(others, vectors.get, count) or {}
 
 
 def nearest(
-    rows: QuerySet[Any], vector: npt.NDArray[np.float32], *, most: float = MAX_DISTANCE, shape: Shape | None = None
+    rows: QuerySet[Any],
+    vector: npt.NDArray[np.float32],
+    *,
+    most: float = MAX_DISTANCE,
+    shape: Shape | None = None,
+    count: int = CANDIDATES,
 ) -> dict[uuid.UUID, float]:
-    """The ids of the ``CANDIDATES`` rows nearest to ``vector``, ``float32 [dimensions]``, at a distance of ``most`` at
+    """The ids of the ``count`` rows nearest to ``vector``, ``float32 [dimensions]``, at a distance of ``most`` at
     most, and how far they are, nearest first.
 
     The index, of ``shape``, holds half-precision vectors, perhaps only their first dimensions, and chooses the
     candidates; their full-precision distances order them.
     """
     shape = shape or vector_index.in_place()
-    looked_at = CANDIDATES * (MORE_CANDIDATES if shape.is_cut else 1)
+    looked_at = count * (MORE_CANDIDATES if shape.is_cut else 1)
     ranked = rows.annotate(
         indexed=CosineDistance(shape.column(), vector[: shape.dimensions]),
         distance=CosineDistance("embedding", vector),
@@ -283,7 +298,7 @@ def nearest(
             cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(EF_SEARCH)])
         found = list(ranked.values_list("pk", "distance")[:looked_at])
     near = {row: distance for row, distance in sorted(found, key=lambda f: f[1]) if distance <= most}
-    return dict(islice(near.items(), CANDIDATES))
+    return dict(islice(near.items(), count))
 
 
 def _readable(principal: Principal, request_id: uuid.UUID) -> InferenceResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -22,8 +23,9 @@ from django.db.models.expressions import Combinable
 
 from pipeline.models import Embedding
 
-# How many of a ranking are of use to whoever fuses it.
-CANDIDATES = 100
+# How many of each ranking are fused, unless more hits are asked for: a filter that keeps one row in a hundred makes the
+# scan of a vector index a hundred times as long as this.
+CANDIDATES = 50
 # So many rows are scored at most: a word that a million rows have costs no more than one that few have.
 LOOKED_AT = 5000
 # PostgreSQL lists a word that some ten of the 30,000 rows of its sample have.
@@ -86,12 +88,15 @@ class _Word:
         return math.log(1.0 + 1.0 / self.share)
 
 
-def with_words(rows: QuerySet[Embedding], text: str) -> dict[uuid.UUID, float]:
-    """The ids of the ``CANDIDATES`` rows that have most of the words of ``text``, best first, and how much each has:
+def with_words(
+    rows: QuerySet[Embedding], text: str, found: Collection[uuid.UUID] | None = None, *, count: int = CANDIDATES
+) -> dict[uuid.UUID, float]:
+    """The ids of the ``count`` rows that have most of the words of ``text``, best first, and how much each has:
     the share of the words' weight, 0..1.
 
-    At most ``LOOKED_AT`` rows of each kind are scored: those with one of the rare words, and those with all of the
-    frequent ones. A row with one or two of the latter is not looked for: it would tell nothing.
+    Looked for are rows with one of the rare words, ``LOOKED_AT`` of them at most. Frequent words only count: in those
+    rows, and in the ones that another ranking has ``found``. Without such a ranking, rows with all of the frequent
+    words are looked for too.
     """
     words, total = _words(text)
     words.sort(key=lambda word: word.share)
@@ -101,13 +106,15 @@ def with_words(rows: QuerySet[Embedding], text: str) -> dict[uuid.UUID, float]:
             break
         rare.append(word)
     frequent = words[len(rare) :]
-    wanted = [reduce(or_, (word.query for word in rare))] if rare else []
-    if frequent:
-        wanted.append(reduce(and_, (word.query for word in frequent)))
-    found = {row[0]: row for query in wanted for row in _best(rows.filter(search_vector=query), words)}
-    ranked = sorted(found.values(), key=lambda row: (-row[1], row[2], -row[3].timestamp(), row[0]))
+    wanted = [rows.filter(search_vector=reduce(or_, (word.query for word in rare)))] if rare else []
+    if frequent and not found:
+        wanted.append(rows.filter(search_vector=reduce(and_, (word.query for word in frequent))))
+    elif frequent and found:
+        wanted.append(rows.filter(pk__in=found))
+    scored = {row[0]: row for part in wanted for row in _best(part, words, count)}
+    ranked = sorted(scored.values(), key=lambda row: (-row[1], row[2], -row[3].timestamp(), row[0]))
     whole = sum(word.weight for word in words)
-    return {row[0]: row[1] / whole for row in ranked[:CANDIDATES]}
+    return {row[0]: row[1] / whole for row in ranked[:count]}
 
 
 def _words(text: str) -> tuple[list[_Word], float]:
@@ -128,8 +135,8 @@ def _words(text: str) -> tuple[list[_Word], float]:
     return [_Word(stem, max(share, 1e-9)) for stem, share, _rows in found], max((row[2] for row in found), default=0.0)
 
 
-def _best(rows: QuerySet[Embedding], words: list[_Word]) -> list[tuple[uuid.UUID, float, int, datetime]]:
-    """``(id, weight, length, occurred_at)`` of the best ``CANDIDATES`` among the first ``LOOKED_AT`` of ``rows``."""
+def _best(rows: QuerySet[Embedding], words: list[_Word], count: int) -> list[tuple[uuid.UUID, float, int, datetime]]:
+    """``(id, weight, length, occurred_at)`` of the best ``count`` among the first ``LOOKED_AT`` of ``rows``."""
     weight: Combinable = Value(0.0, output_field=FloatField())
     for word in words:
         weight = weight + Case(
@@ -147,7 +154,7 @@ def _best(rows: QuerySet[Embedding], words: list[_Word]) -> list[tuple[uuid.UUID
         cursor.execute(
             "SELECT id, weight::float8, length, occurred_at "
             f"FROM ({inner}) AS looked_at (id, weight, length, occurred_at) "
-            "ORDER BY weight DESC, length, occurred_at DESC, id LIMIT %s",
-            [*parameters, CANDIDATES],
+            "WHERE weight > 0 ORDER BY weight DESC, length, occurred_at DESC, id LIMIT %s",
+            [*parameters, count],
         )
         return list(cursor.fetchall())

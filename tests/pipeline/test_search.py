@@ -16,6 +16,7 @@ from accounts.choices import Role
 from collections_app.services import update_episode
 from core.problems import Problem
 from feedback.signals import feedback_given
+from pipeline import tasks
 from pipeline.choices import VectorSetState
 from pipeline.embeddings import backlog, encoders, file, indexing, reembedding, words
 from pipeline.embeddings import map as maps
@@ -150,6 +151,10 @@ class TestSearch:
 
         assert found == [texts[3], texts[0], texts[0]]
 
+        cube, sponge = (next(pk for pk, text in said.items() if text == texts[n]) for n in (2, 3))
+        counted = with_words(Embedding.objects.all(), "red cube", found=[cube, sponge])
+        assert counted == {cube: pytest.approx(0.5)}
+
     def test_quotes_demand_and_a_minus_forbids_in_both_rankings(self, kitchen, viewer, encoder):
         texts = ("pick up the red cube", "the cube is red", "pick up the blue cube")
         index(*(make_episode(kitchen, instruction=text) for text in texts))
@@ -265,9 +270,9 @@ class TestRemembering:
         """How often the vectors were looked at."""
         looks = []
 
-        def nearest(rows, vector):
+        def nearest(rows, vector, **options):
             looks.append(1)
-            return search_nearest(rows, vector)
+            return search_nearest(rows, vector, **options)
 
         search_nearest = search_module.nearest
         monkeypatch.setattr(search_module, "nearest", nearest)
@@ -360,9 +365,10 @@ class TestNewModel:
         assert VectorSet.objects.get(pk=new.pk).progress == 1.0
         assert reembedding.begin() == []
 
-    def test_the_old_vectors_are_removed_once_no_search_can_be_reading_them(self, old, new):
-        reembedding.work_on(new.pk, seconds=30)
+    def test_the_old_vectors_are_removed_once_no_search_can_be_reading_them(self, kitchen, old, new):
+        tasks.make_vectors(new.pk)
 
+        assert len(CollectionMap.objects.get(collection=kitchen).points) == 3  # drawn anew, from the new vectors
         assert reembedding.remove_retired() == 0
         VectorSet.objects.retired().update(retired_at=timezone.now() - 2 * reembedding.KEPT)
         assert reembedding.remove_retired() == 3
@@ -466,7 +472,7 @@ class TestBrowsing:
         client.force_login(viewer)
         page = client.get("/search/", {"q": "red cube", "verdict": "pass"})
         assert "pick up the red cube" in page.content.decode()
-        assert "by words" in page.content.decode()
+        assert "found by </span>words" in page.content.decode()
 
         client.post("/search/saved/", {"q": "red cube", "verdict": "pass", "name": "Cubes"})
         (saved,) = viewer.saved_searches.all()
