@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from core.personal_data import anonymise
 from feedback.models import Feedback
 from inference.models import InferenceResult
-from pipeline.choices import EmbeddingSource
+from pipeline.choices import EmbeddingSource, VectorSetState
 from pipeline.embeddings import remembered
 from pipeline.embeddings.encoders import EncoderUnavailableError, TextModel, current_model, indexing_encoder
 from pipeline.embeddings.served import open_models
@@ -101,14 +101,16 @@ def _index(sources: Iterable[_Source]) -> int:
     if not wanted:
         return 0
     made = 0
-    for model, collections in open_models({source.collection_id for source in wanted}).items():
-        pending = _without_known([source for source in wanted if source.collection_id in collections], model)
+    new: set[tuple[str, uuid.UUID]] = set()
+    for (state, model), collections in open_models({source.collection_id for source in wanted}).items():
+        part = [source for source in wanted if source.collection_id in collections]
+        if state == VectorSetState.BUILDING:
+            # What the model that serves knows already is copied (``reembedding``), and from the step that it chose.
+            part = [source for source in part if (source.kind, source.identifier) in new]
+        pending = _without_known(part, model)
+        new.update((source.kind, source.identifier) for source in pending)
         try:
-            for start in range(0, len(pending), WRITE_BATCH):
-                part = pending[start : start + WRITE_BATCH]
-                vectors = encode([source.text for source in part], model)
-                rows = [_row(source, vector, model) for source, vector in zip(part, vectors, strict=True)]
-                Embedding.objects.bulk_create(rows, ignore_conflicts=True)
+            _write(pending, model)
         except EncoderUnavailableError as error:
             if model == current_model():
                 raise
@@ -118,6 +120,14 @@ def _index(sources: Iterable[_Source]) -> int:
         made += len(pending)
         remembered.forget({source.collection_id for source in pending})
     return made
+
+
+def _write(pending: list[_Source], model: TextModel) -> None:
+    for start in range(0, len(pending), WRITE_BATCH):
+        part = pending[start : start + WRITE_BATCH]
+        vectors = encode([source.text for source in part], model)
+        rows = [_row(source, vector, model) for source, vector in zip(part, vectors, strict=True)]
+        Embedding.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _without_known(sources: list[_Source], model: TextModel) -> list[_Source]:

@@ -81,8 +81,9 @@ def work_on(vector_set_id: int, *, seconds: float) -> bool | None:
         end = time.monotonic() + seconds
         old = _serving_rows(vectors)
         vectors.wanted = old.count()
+        tried: set[uuid.UUID] = set()
         while time.monotonic() < end:
-            if not _copy_next(vectors, old) and not _copy_missed(vectors, old):
+            if not _copy_next(vectors, old) and not _copy_missed(vectors, old, tried):
                 return _switch(vectors)
         return False
 
@@ -109,11 +110,14 @@ def _copy_next(vectors: VectorSet, old: QuerySet[Embedding]) -> int:
     return len(batch)
 
 
-def _copy_missed(vectors: VectorSet, old: QuerySet[Embedding]) -> int:
-    """Rows that came while the walk was past them, or that the old model's weights were not there to write."""
+def _copy_missed(vectors: VectorSet, old: QuerySet[Embedding], tried: set[uuid.UUID]) -> int:
+    """Rows that came while the walk was past them. One that was ``tried`` has its like under another step of its
+    episode.
+    """
     like = _rows(vectors).filter(source_kind=OuterRef("source_kind"), source_id=OuterRef("source_id"))
-    batch = list(old.filter(~Exists(like)).only("pk", *_COPIED)[:BATCH])
+    batch = list(old.filter(~Exists(like)).exclude(pk__in=tried).only("pk", *_COPIED)[:BATCH])
     _copy(vectors, batch)
+    tried.update(row.pk for row in batch)
     _tell(vectors)
     return len(batch)
 

@@ -33,8 +33,8 @@ def models_of(collection_id: uuid.UUID) -> list[TextModel]:
     return [TextModel(*row) for row in known.values_list("model_name", "model_revision", "folder")]
 
 
-def open_models(collection_ids: Iterable[uuid.UUID]) -> dict[TextModel, set[uuid.UUID]]:
-    """The models that write what is new in these collections: the one that serves, and one that is being made.
+def open_models(collection_ids: Iterable[uuid.UUID]) -> dict[tuple[str, TextModel], set[uuid.UUID]]:
+    """The models that write what is new in these collections: those that serve first, then those in the making.
 
     A collection without any begins with the current one. Raises ``EncoderUnavailableError``.
     """
@@ -44,13 +44,11 @@ def open_models(collection_ids: Iterable[uuid.UUID]) -> dict[TextModel, set[uuid
     VectorSet.objects.bulk_create(
         [new_set(identifier, current, VectorSetState.SERVING) for identifier in sorted(new)], ignore_conflicts=True
     )
-    models: dict[TextModel, set[uuid.UUID]] = defaultdict(set)
-    for name, revision, folder, collection in (
-        VectorSet.objects.open()
-        .filter(collection__in=wanted)
-        .values_list("model_name", "model_revision", "folder", "collection")
-    ):
-        models[TextModel(name, revision, folder)].add(collection)
+    models: dict[tuple[str, TextModel], set[uuid.UUID]] = defaultdict(set)
+    for state in (VectorSetState.SERVING, VectorSetState.BUILDING):
+        rows = VectorSet.objects.filter(collection__in=wanted, state=state)
+        for *model, collection in rows.values_list("model_name", "model_revision", "folder", "collection"):
+            models[state, TextModel(*model)].add(collection)
     return models
 
 

@@ -347,6 +347,9 @@ class TestNewModel:
         return [(hit.text, hit.matched) for hit in search(principal=viewer, text=text, limit=1)]
 
     def test_the_old_vectors_serve_until_the_new_are_complete(self, kitchen, viewer, old, new):
+        episode = kitchen.episodes.get(instruction="open the drawer")
+        goes_on = InferenceResultFactory(collection=kitchen, episode=episode, instruction="open the drawer", step=9)
+        indexing.index_results([goes_on.pk])  # known, and copied with the step that it was known by
         reembedding._copy_next(new, served(Embedding.objects.all()))
         index(make_episode(kitchen, instruction="wipe the table"))  # written with both
 
@@ -358,6 +361,7 @@ class TestNewModel:
 
         assert reembedding.work_on(new.pk, seconds=30)
 
+        assert not Embedding.objects.filter(source_id=goes_on.pk).exists()
         assert set(served(Embedding.objects.all()).values_list("model_revision", "text")) == {
             ("next", text) for text in (*self.TEXTS, "wipe the table")
         }
@@ -397,6 +401,13 @@ class TestNewModel:
         assert self.found(viewer, "cube") == [("pick up the red cube", (WORDS,))]
         asked = kitchen.results.filter(instruction="open the drawer").first()
         assert search(principal=viewer, similar_to=asked.request_id)[0].text == "open the drawer, please"
+
+    def test_a_row_that_can_have_no_like_does_not_hold_the_switch_up(self, kitchen, old, new):
+        row = Embedding.objects.get(text="open the drawer")
+        row.pk, row.source_id, row.model_revision = uuid.uuid4(), uuid.uuid4(), "next"
+        row.save(force_insert=True)  # the same episode and text, from another step
+
+        assert reembedding.work_on(new.pk, seconds=30)
 
     def test_what_is_deleted_while_it_is_copied_does_not_return(self, kitchen, old, new):
         gone = kitchen.results.filter(instruction="open the drawer")
