@@ -117,7 +117,7 @@ class PersonAdmin(PersonalDataAdmin, UserAdmin):
 
 
 @admin.register(RateLimitTier)
-class RateLimitTierAdmin(admin.ModelAdmin):
+class RateLimitTierAdmin(ModelAdmin):
     list_display = ("name", "rate", "burst", "daily_quota")
 
     def get_readonly_fields(self, request: HttpRequest, obj: RateLimitTier | None = None) -> tuple[str, ...]:

@@ -1,17 +1,20 @@
 """The admin's lists over five million inference results: how long each answers, its slowest ways in included.
 
-    python -m benchmarks.admin_lists [--results 5000000]
+    python -m benchmarks.admin_lists [--results 5000000] [--data FOLDER [--load-only]]
 
 Starts a PostgreSQL and a Redis of its own under ``var/bench/``, fills the tables by SQL, and asks for each page as a
-superuser and as a member who manages one collection of four. Writes ``var/bench/admin_lists.json``.
+superuser and as a member who manages one collection of four. Writes ``var/bench/admin_lists.json``. With ``--data`` the
+filled tables stay in that folder for the next run, so that filling and measuring can be done at different hours.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +81,8 @@ FROM generate_series(1::bigint, %(tenth)s) AS n
 
 LISTS = {
     "results": "inference/inferenceresult/",
-    "results, the last page that turning reaches": "inference/inferenceresult/?p=200",
+    "results, half of them further on": "inference/inferenceresult/?after={middle}",
+    "results, the page before that": "inference/inferenceresult/?before={middle}",
     "results, oldest first": "inference/inferenceresult/?o=1",
     "results of a collection": "inference/inferenceresult/?collection__id__exact={collection}",
     "rejected results": "inference/inferenceresult/?safety_verdict__exact=rejected",
@@ -109,22 +113,33 @@ MEMBERS = ("results", "rejected results", "results, search for a robot", "episod
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=int, default=5_000_000)
+    parser.add_argument("--data", type=Path, help="where the filled tables stay")
+    parser.add_argument("--load-only", action="store_true", help="fill the tables and stop")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER, prefix="admin_lists.") as folder:
-        Path(folder).chmod(0o755)  # as root the servers run as somebody else
-        with services(Path(folder)):
-            rows = populate(options.results)
-            save("admin_lists", {"results": options.results, "target_ms": TARGET_MS, "rows": measure(rows)})
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix="admin_lists.") as temporary:
+        folder = (options.data or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # as root the servers run as somebody else
+        with services(folder):
+            kept = folder / "addresses.json"
+            if not kept.exists():
+                kept.write_text(json.dumps({"results": options.results, "addresses": populate(options.results)}))
+            if not options.load_only:
+                filled = json.loads(kept.read_text())
+                save("admin_lists", {"results": filled["results"], "target_ms": TARGET_MS, "rows": measure(filled)})
 
 
 def populate(results: int) -> dict[str, Any]:
-    """Fill the tables; identifiers for the addresses in ``LISTS``, and the two visitors."""
+    """Fill the tables; what the addresses in ``LISTS`` are made of."""
     from django.db import connection
+    from django.utils import timezone
 
     from accounts.choices import Role
     from accounts.models import User
     from collections_app.models import ActionDimension, ActionSpace, Collection, Membership, Robot
+    from core.keyset_list import Key, cursor_of
+    from inference.models import InferenceResult
 
     space = ActionSpace.objects.create(name="bench", control_rate_hz=20, state_names=[f"s{n}" for n in range(7)])
     ActionDimension.objects.bulk_create(
@@ -135,7 +150,7 @@ def populate(results: int) -> dict[str, Any]:
         for n in range(COLLECTIONS)
     ]
     Robot.objects.bulk_create(Robot(collection=collections[n % COLLECTIONS], name=f"robot-{n}") for n in range(ROBOTS))
-    superuser = User.objects.create_superuser("operator", password=None)
+    User.objects.create_superuser("superuser", password=None)
     member = User.objects.create_user("member", is_staff=True)
     Membership.objects.create(collection=collections[0], user=member, role=Role.MANAGER)
     values = {"results": results, "tenth": results // 10, "episodes": results // 250, "robots": ROBOTS}
@@ -171,6 +186,7 @@ def populate(results: int) -> dict[str, Any]:
         say(f"indexes after {time.perf_counter() - started:.0f} s")
         for statement in (TASKS, FEEDBACK, OBJECTS, AUDIT):
             cursor.execute(statement, values)
+        cursor.execute("ALTER TABLE audit_logs ENABLE TRIGGER USER")  # what is measured writes entries as well
         for table in ("inference_results", "episodes", "feedback_tasks", "feedback", "stored_objects", "audit_logs"):
             cursor.execute(f"VACUUM ANALYZE {table}")
         say(f"all after {time.perf_counter() - started:.0f} s")
@@ -178,23 +194,29 @@ def populate(results: int) -> dict[str, Any]:
             "SELECT id, request_id, to_char(now() - interval '1 day', 'YYYY-MM-DD') FROM inference_results LIMIT 1"
         )
         result, request, yesterday = cursor.fetchone()
+    middle = InferenceResult.objects.filter(created_at__lt=timezone.now() - timedelta(days=15)).first()
+    assert middle is not None
+    fields = {field.name: field for field in InferenceResult._meta.concrete_fields}
+    keys = [Key(fields[name], descending=True) for name in ("created_at", "id")]
     told = {"result": result, "request": request, "yesterday": yesterday, "collection": collections[1].pk}
-    return {"addresses": told, "superuser": superuser, "member": member}
+    return {name: str(value) for name, value in told.items()} | {"middle": cursor_of(keys, middle)}
 
 
-def measure(rows: dict[str, Any]) -> list[dict[str, Any]]:
+def measure(filled: dict[str, Any]) -> list[dict[str, Any]]:
     """Milliseconds of each page: the first request and the median of those after it."""
     from django.core.cache import cache
     from django.test import Client
 
+    from accounts.models import User
+
     measured = []
     for visitor, names in (("superuser", tuple(LISTS)), ("member", MEMBERS)):
         client = Client()
-        client.force_login(rows[visitor])
+        client.force_login(User.objects.get(username=visitor))
         client.get("/admin/password_change/")  # the templates and the session are in memory from here on
         for name in names:
             cache.clear()
-            path = "/admin/" + LISTS[name].format(**rows["addresses"])
+            path = "/admin/" + LISTS[name].format(**filled["addresses"])
             samples = [_timed(client, path) for _ in range(REPEATS + 1)]
             row = {
                 "visitor": visitor,

@@ -20,7 +20,7 @@ from collections_app.audit_admin import CollectionAuditAdmin
 from collections_app.forms import ActionSpaceForm, DimensionFormSet, GrantForm, MembershipForm
 from collections_app.models import ActionDimension, ActionSpace, ApiKeyGrant, Collection, Episode, Membership, Robot
 from collections_app.restricted_admin import RestrictedAdmin
-from core.admin import LocalTimes
+from core.admin import ModelAdmin
 
 __all__ = ["ApiKeyAdmin", "CollectionAuditAdmin"]
 
@@ -148,7 +148,7 @@ class DimensionInline(admin.TabularInline):
 
 
 @admin.register(ActionSpace)
-class ActionSpaceAdmin(LocalTimes):
+class ActionSpaceAdmin(ModelAdmin):
     """Shared by collections, so only those who may create collections change them."""
 
     form = ActionSpaceForm
@@ -190,6 +190,7 @@ class ActionSpaceAdmin(LocalTimes):
 class RobotAdmin(RestrictedAdmin):
     """Robots are made when they first speak; people describe them."""
 
+    ordering = ("collection_id", "name")
     list_display = ("name", "collection", "last_seen_at")
     list_select_related = ("collection",)
     search_fields = ("name",)

@@ -5,7 +5,8 @@ class CoreConfig(AppConfig):
     name = "core"
 
     def ready(self) -> None:
-        from core import checks  # noqa: F401  # registers them
+        from core import admin_times, checks  # noqa: F401  # checks register themselves
         from core.logging import configure
 
         configure()
+        admin_times.install()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
 from core.exception_handler import as_problem, problem_response, wants_problem
 from core.problems import Problem, forbidden, not_found
@@ -48,6 +49,11 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's ``handler404``."""
     return respond(request, as_problem(exception) or not_found())
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's ``CSRF_FAILURE_VIEW``: mostly a form that lay open until its session had ended."""
+    return respond(request, forbidden(_("The form has expired. Go back, load the page again, and send it once more.")))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -161,6 +161,7 @@ class InferenceResultAdmin(RestrictedAdmin):
         "in_replay",
     )
     list_display_links = ("when",)
+    list_csv_omits = ("in_replay",)
     sortable_by = ("when",)
     list_filter = (
         "safety_verdict",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
@@ -35,6 +35,14 @@ def profile(chromium: Browser, live_server: LiveServer) -> BrowserContext:
     return context
 
 
+def _is_fault(message: ConsoleMessage, page: Page) -> bool:
+    """Whether the browser complains of a page: neither of what a test itself does in it, which comes from no address,
+    nor of the page's being one that says that there is an error."""
+    source = message.location["url"]
+    is_error_page = source == page.url and "the server responded with a status" in message.text
+    return message.type == "error" and bool(source) and not is_error_page
+
+
 @pytest.fixture
 def visit(profile: BrowserContext, live_server: LiveServer) -> Iterator[Visit]:
     """``visit(path, user)``: a page that ``user`` has opened. Whatever it complains of fails the test."""
@@ -42,18 +50,29 @@ def visit(profile: BrowserContext, live_server: LiveServer) -> Iterator[Visit]:
     complaints: list[str] = []
 
     def open_page(
-        path: str, user: User, *, size: Any = WIDE, theme: Any = "light", prepare: Callable[[Page], None] | None = None
+        path: str,
+        user: User | None,
+        *,
+        size: Any = WIDE,
+        theme: Any = "light",
+        prepare: Callable[[Page], None] | None = None,
     ) -> Page:
-        client = Client()
-        client.force_login(user)
-        session = client.cookies[settings.SESSION_COOKIE_NAME].value
-        profile.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+        if user is None:
+            profile.clear_cookies()
+        else:
+            client = Client()
+            client.force_login(user)
+            session = client.cookies[settings.SESSION_COOKIE_NAME].value
+            profile.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
         page = profile.new_page()
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=theme)
         pages.append(page)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: complaints.append(f"{page.url}: {message.text}") if _is_fault(message, page) else None,
+        )
         if prepare is not None:
             prepare(page)
         page.goto(path)
@@ -64,4 +83,4 @@ def visit(profile: BrowserContext, live_server: LiveServer) -> Iterator[Visit]:
         page.evaluate("localStorage.clear()")
         page.close()
     profile.clear_cookies()
-    assert complaints == []
+    assert not complaints, "\n".join(complaints)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page
 
-from accounts.models import User
-from inference.models import InferenceResult
+from accounts.models import ApiKey, User
+from core.problems import forbidden
+from inference.models import Deployment, InferenceResult
 from pipeline.models import Export, PipelineRun, StageRun, StoredObject
 from tests.factories import (
     DeploymentFactory,
@@ -21,6 +25,7 @@ from tests.factories import (
     MembershipFactory,
     UserFactory,
 )
+from tests.pages.admin_rows import MAKERS
 from tests.pages.conftest import NARROW, WIDE, Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -42,12 +47,28 @@ PAGES = {
     "map": "/collections/{slug}/map/",
     "search": "/search/?q=cube",
     "feedback": "/feedback/",
+    "review": "/feedback/review/",
+    "account": "/account/",
+    "password": "/account/password/",
     "admin": "/admin/",
-    "admin list": "/admin/inference/inferenceresult/",
-    "admin form": "/admin/inference/deployment/add/",
+    "admin app": "/admin/inference/",
+    "admin password": "/admin/accounts/user/{user}/password/",
+    "admin history": "/admin/collections_app/collection/{collection}/history/",
+    "admin delete": "/admin/inference/deployment/{deployment}/delete/",
+    "API": "/api/v1/docs",
+    "400": "/collections/{slug}/results/?before=x",
+    "404": "/nothing/",
 }
-# Django's own templates: their markup is not ours to change.
-DJANGOS = {"admin", "admin list", "admin form"}
+FOR_NOBODY = {"log in": "/login/", "404 for nobody": "/nothing/", "API for nobody": "/api/v1/docs"}
+AXE = {"resultTypes": ["violations"]}
+# Swagger UI's headings, landmarks and buttons are not ours to change.
+SWAGGERS = {
+    "heading-order",
+    "landmark-main-is-top-level",
+    "landmark-no-duplicate-main",
+    "landmark-unique",
+    "nested-interactive",
+}
 
 
 @pytest.fixture
@@ -82,18 +103,57 @@ def silence(page: Page) -> None:
     page.route_web_socket("**/ws/inference**", lambda route: route.send('{"type": "hello"}'))
 
 
-@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", NARROW)], ids=["light-1440", "dark-390"])
-def test_every_page_is_accessible_and_fits(
-    visit: Visit, superuser: User, result: InferenceResult, theme: str, size: Any
-) -> None:
+def faults_of(page: Page, paths: dict[str, str]) -> dict[str, Any]:
+    """What is wrong with the pages at ``paths``, by the name of the page."""
     faults: dict[str, Any] = {}
-    page = visit("/", superuser, size=size, theme=theme, prepare=silence)
-    for name, path in PAGES.items():
-        page.goto(path.format(slug=result.collection.slug, episode=result.episode_id))
-        if name not in DJANGOS:
-            found = Axe().run(page).response["violations"]
-            if found:
-                faults[name] = [(fault["id"], fault["nodes"][0]["html"][:200]) for fault in found]
+    for name, path in paths.items():
+        page.goto(path)
+        if path == PAGES["API"]:
+            page.locator(".opblock").first.wait_for()
+        found = Axe().run(page, options=AXE).response["violations"]
+        if name.startswith("API"):
+            found = [fault for fault in found if fault["id"] not in SWAGGERS]
+        if found:
+            faults[name] = [(fault["id"], fault["nodes"][0]["html"][:200]) for fault in found]
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             faults[f"{name} is too wide"] = True
-    assert faults == {}
+    return faults
+
+
+LOOKS = pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", NARROW)], ids=["light-1440", "dark-390"])
+
+
+@LOOKS
+def test_every_page_is_accessible_and_fits(
+    visit: Visit, superuser: User, result: InferenceResult, theme: str, size: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {
+        "slug": result.collection.slug,
+        "collection": result.collection_id,
+        "episode": result.episode_id,
+        "user": superuser.pk,
+        "deployment": Deployment.objects.get().pk,
+    }
+    page = visit("/", superuser, size=size, theme=theme, prepare=silence)
+    faults = faults_of(page, {name: path.format(**told) for name, path in PAGES.items()})
+    for status, error in {403: forbidden(), 500: RuntimeError()}.items():
+        monkeypatch.setattr("vla_project.pages.views.attention_of", Mock(side_effect=error))
+        response = page.goto("/")
+        assert response is not None
+        assert response.status == status
+        faults |= faults_of(page, {str(status): "/"})
+    faults |= faults_of(visit("/login/", None, size=size, theme=theme), FOR_NOBODY)
+    assert not faults, json.dumps(faults, indent=1)
+
+
+def test_every_list_and_form_of_the_admin_is_accessible_and_fits(visit: Visit, superuser: User) -> None:
+    lists, forms = {}, {}
+    for model, make in MAKERS.items():
+        row, name = make(), f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        lists[f"list of {model.__name__}"] = reverse(f"{name}_changelist")
+        forms[f"form of {model.__name__}"] = reverse(f"{name}_change", args=[row.pk])
+    for model in (ApiKey, Deployment):  # whose new rows have another form, with a picker of dates and one of rows
+        forms[f"new {model.__name__}"] = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add")
+    faults = faults_of(visit("/admin/", superuser), lists)
+    faults |= faults_of(visit("/admin/", superuser, size=NARROW, theme="dark"), forms)
+    assert not faults, json.dumps(faults, indent=1)

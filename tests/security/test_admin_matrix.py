@@ -95,7 +95,7 @@ ROWS = {
     "pipeline.vectorset": Row(READ),
     "pipeline.vectorindexhealth": Row(SUPERUSER),
 }
-OF_A_MODEL = ("", "add/", "<path:object_id>/history/", "<path:object_id>/delete/", "<path:object_id>/change/")
+OF_A_MODEL = ("", "add/", "csv/", "<path:object_id>/history/", "<path:object_id>/delete/", "<path:object_id>/change/")
 OTHER_ROUTES = {
     "admin/",
     "admin/login/",
@@ -157,7 +157,7 @@ def clients(rows: dict[str, models.Model]) -> dict[str, Client]:
 
 def url_of(row: models.Model, page: str) -> str:
     name = f"admin:{row._meta.app_label}_{row._meta.model_name}_{page}"
-    return reverse(name, args=[] if page in ("changelist", "add") else [row.pk])
+    return reverse(name, args=[] if page in ("changelist", "add", "csv") else [row.pk])
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,9 @@ def ask(client: Client, method: str, url: str, watched: type[models.Model], body
         response = send(url, body) if send else client.generic(method, url)
         listing = (getattr(response, "context_data", None) or {}).get("cl")
         listed = {one.pk for one in listing.result_list} if listing is not None else set()
+        content = b"".join(response.streaming_content) if response.streaming else response.content
         transaction.set_rollback(True)
-    return Answer(response.status_code, response.content.decode(), method != "GET" and bool(writes), listed)
+    return Answer(response.status_code, content.decode(), method != "GET" and bool(writes), listed)
 
 
 def faults(rows: dict[str, models.Model], clients: dict[str, Client]) -> Iterator[tuple[str, str, str, int]]:
@@ -206,6 +207,9 @@ def faults(rows: dict[str, models.Model], clients: dict[str, Client]) -> Iterato
                 yield label, kind, "list", listed.status
             if kind == "stranger" and not sees and MARKER in listed.text:
                 yield label, kind, "list shows", listed.status
+            taken = ask(clients[kind], "GET", url_of(row, "csv"), model)
+            if taken.status != listed.status or (kind == "stranger" and not sees and MARKER in taken.text):
+                yield label, kind, "csv", taken.status
             for page, allowed in (("change", kind in rule.change), ("delete", kind in rule.delete)):
                 answer = ask(clients[kind], "POST", url_of(row, page), model, {"post": "yes"})
                 refused = answer.status in (302, 403, 404) and not answer.changed

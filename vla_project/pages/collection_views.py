@@ -26,7 +26,7 @@ from pipeline.services import start_export, start_run
 from vla_project.pages import overview_figures, selectors
 from vla_project.pages.forms import EpisodeFilterForm, ExportForm, MemberForm, ResultFilterForm
 from vla_project.pages.keyset import page_of
-from vla_project.pages.lists_as_csv import EPISODE_COLUMNS, RESULT_COLUMNS, csv_response
+from vla_project.pages.lists_as_csv import EPISODE_COLUMNS, RESULT_COLUMNS, newest_as_csv, spreadsheet_response
 from vla_project.pages.visitor import visitor_of
 
 FOUND_AT_MOST = 50
@@ -36,12 +36,14 @@ HEAVY = ("input_state", "output_actions", "proposed_actions", "images", "safety_
 
 @require_safe
 @login_required
-def overview(request: HttpRequest, slug: str) -> HttpResponse:
-    """What goes on in the collection: the last day in plots, who drives it, its robots."""
+def overview(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """What goes on in the collection: the last day in plots, who drives it, its robots; ``?csv`` downloads those."""
     collection, context = open_tab(request, slug, "overview")
+    if "csv" in request.GET:
+        return spreadsheet_response(collection, "robots")
     context |= {
         "statistics": selectors.statistics_of(collection),
-        "hours": selectors.last_day(collection),
+        "recent": selectors.recent(collection),
         "scores": selectors.safety_scores(collection),
         "deployments": selectors.deployments_of(collection),
         "robots": selectors.robots_of(collection)[:12],
@@ -64,9 +66,8 @@ def results(request: HttpRequest, slug: str) -> HttpResponseBase:
     wanted = form.cleaned_data if form.is_valid() else {}
     if "csv" in request.GET:
         chosen = {name: wanted.get(name, "") for name in ("verdict", "robot", "model")}
-        return csv_response(
-            selectors.results_of(collection, **chosen).defer(*HEAVY), RESULT_COLUMNS, filename=f"{slug}-results.csv"
-        )
+        found = selectors.results_of(collection, **chosen).defer(*HEAVY)
+        return newest_as_csv(collection, found, RESULT_COLUMNS, query=chosen, filename=f"{slug}-results.csv")
     if wanted.get("q"):
         context["found"] = [(hit, _thumbnail(hit.result)) for hit in _search(request, collection, wanted)]
     else:
@@ -88,7 +89,7 @@ def episodes(request: HttpRequest, slug: str) -> HttpResponseBase:
     wanted = form.cleaned_data if form.is_valid() else {}
     narrowed = selectors.episodes_of(collection, **wanted)
     if "csv" in request.GET:
-        return csv_response(narrowed, EPISODE_COLUMNS, filename=f"{slug}-episodes.csv")
+        return newest_as_csv(collection, narrowed, EPISODE_COLUMNS, query=wanted, filename=f"{slug}-episodes.csv")
     page = page_of(narrowed, before=request.GET.get("before", ""))
     context |= {
         "form": form,
@@ -139,9 +140,11 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-def members(request: HttpRequest, slug: str) -> HttpResponse:
-    """Who may do what with the collection; POST adds somebody or changes a role."""
+def members(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """Who may do what with the collection, with ``?csv`` as a download; POST adds somebody or changes a role."""
     collection, context = open_tab(request, slug, "members")
+    if "csv" in request.GET:
+        return spreadsheet_response(collection, "members")
     form = MemberForm(request.POST or None)
     if request.method == "POST":
         need(context, Permission.COLLECTION_MANAGE)

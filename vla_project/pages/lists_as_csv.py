@@ -1,21 +1,18 @@
-"""A collection's lists as CSV, streamed, with nothing in a cell that a spreadsheet would take for a formula."""
+"""A collection's lists as CSV."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
-from collections_app.models import Episode
+from collections_app import spreadsheets
+from collections_app.models import Collection, Episode, Membership, Robot
+from core.csv_lines import ROWS_AT_MOST, csv_response
+from core.signals import list_downloaded
 from inference.models import InferenceResult
-
-# Enough for a person's question; whole data sets are what exports are for.
-ROWS_AT_MOST = 50_000
-# What Excel, LibreOffice and Google Sheets begin a formula with (OWASP, "CSV Injection").
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 RESULT_COLUMNS: dict[str, Callable[[InferenceResult], Any]] = {
     "request_id": lambda result: result.request_id,
@@ -42,31 +39,22 @@ EPISODE_COLUMNS: dict[str, Callable[[Episode], Any]] = {
 }
 
 
-class _Line:
-    """What ``csv`` writes to: gives each line back."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def csv_response(
-    rows: QuerySet[Any], columns: dict[str, Callable[[Any], Any]], *, filename: str
+def newest_as_csv(
+    collection: Collection,
+    rows: QuerySet[Any],
+    columns: dict[str, Callable[[Any], Any]],
+    *,
+    query: dict[str, str],
+    filename: str,
 ) -> StreamingHttpResponse:
-    """The newest ``ROWS_AT_MOST`` of ``rows`` as a download."""
-    newest = rows.order_by("-created_at", "-pk")[:ROWS_AT_MOST]
-    lines = _lines(newest.iterator(chunk_size=1000), columns)
-    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
+    """The newest ``ROWS_AT_MOST`` of ``rows`` as a download; ``query`` is what narrowed them, for the audit trail."""
+    list_downloaded.send(rows.model, query=query, collection_id=collection.pk)
+    newest = rows.order_by("-created_at", "-pk")[:ROWS_AT_MOST].iterator(chunk_size=1000)
+    return csv_response(list(columns), ([read(row) for read in columns.values()] for row in newest), filename=filename)
 
 
-def _lines(rows: Iterable[Any], columns: dict[str, Callable[[Any], Any]]) -> Iterator[str]:
-    writer = csv.writer(_Line())
-    yield writer.writerow(columns)
-    for row in rows:
-        yield writer.writerow(harmless(read(row)) for read in columns.values())
-
-
-def harmless(value: Any) -> Any:
-    """``value`` as it may stand in a cell: a text that begins like a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def spreadsheet_response(collection: Collection, kind: str) -> StreamingHttpResponse:
+    """The members or robots of ``collection``, in the form in which they can be brought in again."""
+    list_downloaded.send({"members": Membership, "robots": Robot}[kind], query={}, collection_id=collection.pk)
+    columns = spreadsheets.KINDS[kind].columns
+    return csv_response(columns, spreadsheets.rows_of(collection, kind), filename=f"{collection.slug}-{kind}.csv")
