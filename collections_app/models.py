@@ -207,7 +207,7 @@ class ApiKeyGrant(models.Model):
 
 
 class Robot(models.Model):
-    """A robot as it names itself. Made when it first speaks."""
+    """A robot as it names itself. Made when it first speaks, unless somebody registered it before."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="robots")

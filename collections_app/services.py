@@ -271,6 +271,20 @@ def _spec(dimension: ActionDimension) -> dict[str, Any]:
 
 
 @transaction.atomic
+def register_robot(*, collection: Collection, name: str, description: str = "") -> Robot:
+    """Make a robot known before it first speaks, or describe one that is. Raises ``ValidationError``."""
+    robot = Robot.objects.filter(collection=collection, name=name).first()
+    if robot is not None:
+        return describe_robot(robot=robot, description=description)
+    robot = Robot(collection=collection, name=name, description=description)
+    robot.full_clean()
+    robot.save(force_insert=True)
+    given = audit.difference({}, {"name": name, "description": description})
+    _record("robot.registered", robot, collection=collection, changes=given)
+    return robot
+
+
+@transaction.atomic
 def describe_robot(*, robot: Robot, description: str) -> Robot:
     """Set what people read of a robot; the robot itself was made when it first spoke."""
     robot = Robot.objects.select_for_update(of=("self",)).select_related("collection").get(pk=robot.pk)

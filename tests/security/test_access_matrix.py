@@ -117,6 +117,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "collections/<slug:slug>/members/<int:pk>/remove/"): page(
         "/collections/{slug}/members/{membership}/remove/", MANAGE, 302
     ),
+    ("GET", "collections/<slug:slug>/import/<str:kind>/"): page("/collections/{slug}/import/members/", MANAGE),
+    ("POST", "collections/<slug:slug>/import/<str:kind>/"): page(
+        "/collections/{slug}/import/robots/", MANAGE, 302, body={"text": "name,description\nr-1,x", "confirm": "1"}
+    ),
     ("GET", "collections/<slug:slug>/map/"): page("/collections/{slug}/map/", READ),
     ("GET", "search/"): page("/search/?q=cube", READ, listing=True),
     ("POST", "search/saved/"): page("/search/saved/", SESSIONS, 302),

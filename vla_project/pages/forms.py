@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.choices import Role
 from accounts.models import User
 from collections_app.choices import Outcome
+from collections_app.spreadsheets import CHARACTERS_AT_MOST
 from feedback.choices import FeedbackType
 from inference.choices import Verdict
 from pipeline.choices import ExportFormat, ObjectKind, RetentionAction, SearchBy
@@ -123,3 +124,24 @@ class MemberForm(forms.Form):
         if cleaned.get("username") and user is None:
             self.add_error("username", _("Nobody has this username."))
         return {**cleaned, "user": user}
+
+
+class SpreadsheetForm(forms.Form):
+    """A spreadsheet saved as CSV: a file, or its text."""
+
+    file = forms.FileField(
+        required=False, label=_("CSV file"), widget=forms.FileInput(attrs={"accept": ".csv,text/csv"})
+    )
+    text = forms.CharField(required=False, label=_("Or its text"), widget=forms.Textarea(attrs={"rows": 6}))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        file = cleaned.get("file")
+        if file is not None:
+            try:
+                cleaned["text"] = file.read(CHARACTERS_AT_MOST + 1).decode("utf-8-sig")
+            except UnicodeDecodeError:
+                self.add_error("file", _("This is no text in UTF-8. Save it as “CSV UTF-8”."))
+        if not cleaned.get("text") and not self.errors:
+            self.add_error("file", _("Choose a file, or paste its text."))
+        return cleaned

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from vla_project.pages import collection_views, comparison_views, retention_views, search_views, views
+from vla_project.pages import collection_views, comparison_views, import_views, retention_views, search_views, views
 
 urlpatterns = [
     path("jsi18n/", views.javascript_catalog, name="javascript-catalog"),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("collections/<slug:slug>/compare/", comparison_views.comparison, name="collection-compare"),
     path("collections/<slug:slug>/members/", collection_views.members, name="collection-members"),
     path("collections/<slug:slug>/members/<int:pk>/remove/", collection_views.remove_member, name="member-remove"),
+    path("collections/<slug:slug>/import/<str:kind>/", import_views.import_spreadsheet, name="collection-import"),
     path("collections/<slug:slug>/map/", search_views.collection_map, name="collection-map"),
     path("search/", search_views.search_page, name="search"),
     path("search/saved/", search_views.save, name="search-save"),
