@@ -138,16 +138,16 @@ def test_a_member_of_another_collection_cannot_be_removed_from_here(visitor: Cli
     assert Membership.objects.filter(pk=other.pk).exists()
 
 
-def test_the_last_day_counts_each_hour_by_verdict(collection: Collection) -> None:
+def test_the_last_day_counts_each_slot_by_verdict(collection: Collection) -> None:
     now = timezone.now()
     for verdict in ("pass", "pass", "clamped"):
         InferenceResultFactory(collection=collection, safety_verdict=verdict, total_ms=20, created_at=now)
     InferenceResultFactory(collection=collection, created_at=now - timedelta(days=2))
-    hours = selectors.last_day(collection)
-    assert len(hours) == 24
-    assert (hours[-1].passed, hours[-1].clamped, hours[-1].rejected) == (2, 1, 0)
-    assert hours[-1].p50 == 20
-    assert all(hour.p50 is None and hour.passed == 0 for hour in hours[:-1])
+    slots = selectors.recent(collection).slots
+    assert len(slots) == 24
+    assert (slots[-1].passed, slots[-1].clamped, slots[-1].rejected) == (2, 1, 0)
+    assert slots[-1].p50 == 20
+    assert all(slot.p50 is None and slot.passed == 0 for slot in slots[:-1])
 
 
 def test_safety_scores_fall_into_ten_bins_and_one_belongs_to_the_last(collection: Collection) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, F, Func, IntegerField, Q, QuerySet, Value
+from django.db.models import Count, DateTimeField, F, Func, IntegerField, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Least, TruncHour
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.principals import Principal
 from collections_app.models import Collection, Episode, Robot
+from core import object_store
 from core.problems import not_found
 from feedback.models import Feedback
 from inference.choices import DeploymentRole, Verdict
@@ -24,6 +25,9 @@ from pipeline.selectors import Percentile, collection_statistics
 
 ONLINE_WITHIN = timedelta(minutes=1)
 SCORE_BINS = 10
+SLOTS = 24
+# Minutes of one of the slots of a plot, the finest first.
+STEPS = (5, 20, 60)
 STATISTICS_SECONDS = 30
 HOURS_SECONDS = 10
 
@@ -96,8 +100,8 @@ def _hours_of(collections: list[Collection]) -> dict[Any, list[list[int]]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
-    """One hour of a collection; latencies in milliseconds, None where nothing was answered."""
+class Slot:
+    """A stretch of a collection's time; latencies in milliseconds, None where nothing was answered."""
 
     start: datetime
     passed: int = 0
@@ -107,22 +111,39 @@ class Hour:
     p95: float | None = None
 
 
-def last_day(collection: Collection) -> list[Hour]:
-    """The last 24 hours, oldest first, the running hour last; half a minute old at most."""
-    first = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
-    key = f"collection-last-day:{first:%Y%m%d%H}:{collection.pk}"
-    figures = cache.get_or_set(key, lambda: _figures_per_hour(collection, first), STATISTICS_SECONDS) or []
-    return [Hour(first + timedelta(hours=at), *figures[at]) for at in range(24)]
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The latest ``SLOTS`` stretches of ``minutes``, oldest first, the running one last."""
+
+    minutes: int
+    slots: list[Slot]
 
 
-def _figures_per_hour(collection: Collection, first: datetime) -> list[list[Any]]:
-    """The fields of ``Hour`` but its start, for 24 hours from ``first``, as JSON keeps them."""
-    figures: list[list[Any]] = [[0, 0, 0, None, None] for _ in range(24)]
+def recent(collection: Collection) -> Recent:
+    """The last day by hours; where the first result of that day is younger, less time in finer steps, so that there is
+    something to see from the first minutes on. Half a minute old at most."""
+    now = timezone.now()
+    day = InferenceResult.objects.sent().filter(collection=collection, created_at__gte=now - timedelta(days=1))
+    oldest = day.order_by("created_at").values_list("created_at", flat=True).first()
+    fine_enough = (minutes for minutes in STEPS if oldest and now - oldest < timedelta(minutes=minutes * (SLOTS - 1)))
+    minutes = next(fine_enough, STEPS[-1])
+    step = timedelta(minutes=minutes)
+    running = datetime.fromtimestamp(now.timestamp() // step.total_seconds() * step.total_seconds(), UTC)
+    first = running - step * (SLOTS - 1)
+    key = f"collection-recent:{first:%Y%m%d%H%M}:{minutes}:{collection.pk}"
+    figures = cache.get_or_set(key, lambda: _figures_per_slot(collection, first, step), STATISTICS_SECONDS) or []
+    return Recent(minutes, [Slot(first + step * at, *figures[at]) for at in range(SLOTS)])
+
+
+def _figures_per_slot(collection: Collection, first: datetime, step: timedelta) -> list[list[Any]]:
+    """The fields of ``Slot`` but its start, from ``first`` on, as JSON keeps them."""
+    figures: list[list[Any]] = [[0, 0, 0, None, None] for _ in range(SLOTS)]
+    slot = Func(Value(step), "created_at", Value(first), function="date_bin", output_field=DateTimeField())
     rows = (
         InferenceResult.objects.sent()
-        .filter(collection=collection, created_at__gte=first, created_at__lt=first + timedelta(hours=24))
+        .filter(collection=collection, created_at__gte=first, created_at__lt=first + step * SLOTS)
         .order_by()
-        .values(hour=TruncHour("created_at"))
+        .values(slot=slot)
         .annotate(
             passed=Count("pk", filter=Q(safety_verdict=Verdict.PASS)),
             clamped=Count("pk", filter=Q(safety_verdict=Verdict.CLAMPED)),
@@ -132,9 +153,43 @@ def _figures_per_hour(collection: Collection, first: datetime) -> list[list[Any]
         )
     )
     for row in rows:
-        at = int((row.pop("hour") - first).total_seconds() // 3600)
+        at = (row.pop("slot") - first) // step
         figures[at] = [row["passed"], row["clamped"], row["rejected"], row["p50"], row["p95"]]
     return figures
+
+
+@dataclass(frozen=True, slots=True)
+class LatestEpisode:
+    """An episode, and a link to the newest picture of it, or "" where there is none."""
+
+    episode: Episode
+    picture: str
+
+
+def latest_episodes(principal: Principal, *, limit: int) -> list[LatestEpisode]:
+    """The newest ``limit`` episodes that ``principal`` may read, of the hundred newest collections.
+
+    Three queries, each a few steps in an index for every collection.
+    """
+    collections = Collection.objects.restrict(principal).filter(archived_at=None).values_list("pk", flat=True)[:100]
+    newest = [
+        Episode.objects.filter(collection=collection).order_by("-created_at", "-pk").values("pk", "created_at")[:limit]
+        for collection in collections
+    ]
+    if not newest:
+        return []
+    found = newest[0].union(*newest[1:]).order_by("-created_at")[:limit] if newest[1:] else newest[0]
+    last = InferenceResult.objects.sent().filter(episode=OuterRef("pk")).order_by("-step", "-created_at")
+    episodes = (
+        Episode.objects.filter(pk__in=[row["pk"] for row in found])
+        .select_related("collection", "robot")
+        .annotate(pictures=Subquery(last.values("images")[:1]))
+        .order_by("-created_at", "-pk")
+    )
+    return [
+        LatestEpisode(episode, next(map(object_store.url, (episode.pictures or {}).values()), ""))
+        for episode in episodes
+    ]
 
 
 @dataclass(frozen=True, slots=True)

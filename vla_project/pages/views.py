@@ -29,6 +29,7 @@ from vla_project.pages.visitor import visitor_of
 javascript_catalog = cache_control(max_age=3600)(vary_on_headers("Accept-Language")(JavaScriptCatalog.as_view()))
 
 HOME_COLLECTIONS = 6
+HOME_EPISODES = 8
 LISTED_COLLECTIONS = 100
 
 
@@ -39,6 +40,7 @@ def home(request: HttpRequest) -> HttpResponse:
     context = {
         "attention": attention_of(visitor_of(request)),
         "cards": selectors.collection_cards(request.user, limit=HOME_COLLECTIONS),
+        "latest": selectors.latest_episodes(request.user, limit=HOME_EPISODES),
     }
     return render(request, "pages/home.html", context)
 
