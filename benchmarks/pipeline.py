@@ -13,16 +13,18 @@ import os
 import resource
 import tempfile
 import time
-import uuid
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.results import save, say
 
 RECORDS_PER_EPISODE = 200
 STAGES = ("validate", "anomalies", "anonymise", "features", "write", "verify")
 
-# A smooth trajectory and a chunk of eight steps for each of 1,000,000 records, made where they are stored.
+# A smooth trajectory and a chunk of eight steps for each record, made where they are stored. Of every thousand, one has
+# a state that is too short, and one a chunk that jumps.
 RECORDS = """
 INSERT INTO inference_results (
     id, request_id, collection_id, robot_id, episode_id, step, instruction, policy_version_id, model_name,
@@ -30,8 +32,11 @@ INSERT INTO inference_results (
     safety_violations, confidence, cached, queue_ms, inference_time_ms, total_ms, batch_size, created_at)
 SELECT gen_random_uuid(), gen_random_uuid(), e.collection_id, e.robot_id, e.id, s.step, 'pick up the red cube', NULL,
     'synthetic', '1', false,
-    jsonb_build_array(sin(n/50.0), cos(n/50.0), sin(n/30.0), cos(n/70.0), sin(n/90.0), cos(n/20.0), 0.5),
-    (SELECT jsonb_agg(jsonb_build_array(0.01*h, sin(n/50.0)/9, 0.1, 0, 0, 0, 0.5)) FROM generate_series(0, 7) h),
+    CASE WHEN n %% 1000 = 7 THEN '[0.5]' ELSE
+        jsonb_build_array(sin(n/50.0), cos(n/50.0), sin(n/30.0), cos(n/70.0), sin(n/90.0), cos(n/20.0), 0.5) END,
+    (SELECT jsonb_agg(jsonb_build_array(
+        sin((n+h)/40.0)/9, sin((n+h)/50.0)/9, cos((n+h)/60.0)/9, cos((n+h)/90.0)/30, 0, 0,
+        CASE WHEN n %% 1000 = 77 THEN h ELSE 0.5 END)) FROM generate_series(0, 7) h),
     NULL, '{}', 1.0, 'pass', '[]', NULL, false, 0.4, 20 + random(), 24 + random(), 4,
     e.started_at + make_interval(secs => s.step * 0.25)
 FROM (SELECT *, row_number() OVER (ORDER BY id) AS number FROM episodes) e,
@@ -82,9 +87,6 @@ def _measure(folder: Path, records: int, workers: list[int]) -> dict[str, Any]:
     finally:
         redis.stop()
         postgres.stop()
-    say(f"\n{'workers':>7} {'records':>9} {'seconds':>8} {'records/s':>10} {'peak MB':>8}")
-    for row in rows:
-        say(f"{row['workers']:>7} {row['records']:>9} {row['seconds']:>8} {row['rate']:>10} {row['peak_mb']:>8}")
     return {"rows": rows}
 
 
@@ -114,30 +116,50 @@ def prepare(records: int) -> None:
 
 
 def measure(context: Any, workers: int) -> dict[str, Any]:
-    """A run whose shards ``workers`` processes share."""
-    with context.Pool(1) as pool:
-        run_id, planning = pool.apply(plan)
-    started = time.perf_counter()
-    with context.Pool(workers) as pool:
-        peaks = pool.starmap(work, [(run_id, number, workers) for number in range(workers)], chunksize=1)
-    working = time.perf_counter() - started
-    with context.Pool(1) as pool:
-        summary = pool.apply(finish, (run_id,))
-    seconds = planning + working + summary["publishing"]
-    say(f"{workers} workers: planned in {planning} s, worked {working:.1f} s, {summary}")
-    return {
+    """A run whose shards ``workers`` processes share.
+
+    The clock starts when they are up and have loaded their libraries, as Celery's workers are when a run comes.
+    """
+    ready = context.Barrier(workers + 1)
+    with context.Pool(1, _django) as coordinator, context.Pool(workers, be_ready, (ready,)) as pool:
+        ready.wait()
+        started = time.perf_counter()
+        run_id, shard_ids = coordinator.apply(plan)
+        planned = time.perf_counter()
+        before, after = zip(*pool.imap_unordered(work, shard_ids), strict=True)
+        worked = time.perf_counter()
+        summary = coordinator.apply(finish, (run_id,))
+        seconds = time.perf_counter() - started
+    row = {
         "workers": workers,
         "records": summary["records"],
+        "quarantined": summary["quarantined"],
         "seconds": round(seconds, 1),
-        "shards_seconds": round(working, 1),
+        "planning": round(planned - started, 1),
+        "shards": round(worked - planned, 1),
+        "publishing": round(started + seconds - worked, 1),
         "rate": round(summary["records"] / seconds),
-        "peak_mb": round(max([*peaks, summary["peak_mb"]])),
+        "idle_mb": round(min(before)),
+        "peak_mb": round(max([*after, summary["peak_mb"]])),
         "stages": summary["stages"],
     }
+    say(f"{row}")
+    return row
 
 
-def plan() -> tuple[str, float]:
+def be_ready(ready: Any) -> None:
+    """Load what the stages need, then wait for the others."""
     _django()
+    from core.personal_data.presidio import detect
+    from pipeline.runs import shards
+    from pipeline.stages.anomalies import AnomalyReference
+
+    detect("Somebody wrote to anna@example.org")
+    _ = shards, AnomalyReference(np.zeros((2, 2))).forest
+    ready.wait()
+
+
+def plan() -> tuple[str, list[int]]:
     from collections_app.models import Collection
     from pipeline import services
     from pipeline.runs import planning
@@ -145,34 +167,28 @@ def plan() -> tuple[str, float]:
     run = services.start_run(
         collection=Collection.objects.get(slug="bench"), options={"embed": False}, enqueue=False, trigger="benchmark"
     )
-    started = time.perf_counter()
     planning.plan(run)
-    return str(run.pk), round(time.perf_counter() - started, 1)
+    return str(run.pk), list(run.shards.order_by("number").values_list("pk", flat=True))
 
 
-def work(run_id: str, number: int, workers: int) -> float:
-    """Every ``workers``-th shard. Returns the peak resident memory in MB."""
-    _django()
+def work(shard_id: int) -> tuple[float, float]:
+    """One shard. Returns the peak resident memory in MB, before and after."""
     from pipeline.models import RunShard
     from pipeline.runs import shards
 
-    mine = RunShard.objects.filter(run=uuid.UUID(run_id)).order_by("number")
-    for shard in mine.select_related("run__collection__action_space"):
-        if shard.number % workers == number:
-            shards.process(shard)
-    return _peak_mb()
+    before = _peak_mb()
+    shards.process(RunShard.objects.select_related("run__collection__action_space").get(pk=shard_id))
+    return before, _peak_mb()
 
 
 def finish(run_id: str) -> dict[str, Any]:
-    _django()
     from pipeline.models import PipelineRun
     from pipeline.runs import runner
 
-    started = time.perf_counter()
     run = runner.finish(PipelineRun.objects.get(pk=run_id))
     return {
         "records": run.records_out,
-        "publishing": round(time.perf_counter() - started, 1),
+        "quarantined": run.records_quarantined,
         "peak_mb": _peak_mb(),
         "stages": {stage.stage: round(stage.seconds, 1) for stage in run.stages.filter(stage__in=STAGES)},
     }

@@ -105,11 +105,30 @@ def _memory(figures: dict[str, Any]) -> list[str]:
 
 
 def _pipeline(figures: dict[str, Any]) -> list[str]:
-    return _table(
-        ("workers", "records", "seconds", "records/s", "peak MB"),
+    rows = figures["rows"]
+    lines = _table(
+        ("workers", "written", "quarantined", "seconds", "records/s", "times one worker", "MB before", "peak MB"),
         (
-            (row["workers"], f"{row['records']:,}", row["seconds"], f"{row['rate']:,}", row["peak_mb"])
-            for row in figures["rows"]
+            (
+                row["workers"],
+                f"{row['records']:,}",
+                f"{row['quarantined']:,}",
+                row["seconds"],
+                f"{row['rate']:,}",
+                f"{rows[0]['seconds'] / row['seconds']:.2f}",
+                row["idle_mb"],
+                row["peak_mb"],
+            )
+            for row in rows
+        ),
+    )
+    stages = list(rows[0]["stages"])
+    lines += ["", "Where the time goes, in seconds; those of the stages are summed over the workers:", ""]
+    return lines + _table(
+        ("workers", "planning", "shards", "publishing", *stages),
+        (
+            (row["workers"], row["planning"], row["shards"], row["publishing"], *(row["stages"][s] for s in stages))
+            for row in rows
         ),
     )
 

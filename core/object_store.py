@@ -131,6 +131,27 @@ def put_file(key: str, path: Path, content_type: str | None = None) -> StoredBlo
     return StoredBlob(key, size, digest.hexdigest())
 
 
+def put_blocks(key: str, blocks: Iterable[bytes]) -> StoredBlob:
+    """Store what ``blocks`` give, one after the other, under ``key``: ``put_file`` for what is still being made."""
+    storage = _storage()
+    if not isinstance(storage, LocalObjectStorage) or object_encryption.is_on():
+        with tempfile.NamedTemporaryFile() as whole:
+            whole.writelines(blocks)
+            whole.flush()
+            return put_file(key, Path(whole.name))
+    target = Path(storage.location) / checked_key(key)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as temporary:
+        for block in blocks:
+            digest.update(block)
+            temporary.write(block)
+        size = temporary.tell()
+        os.fchmod(temporary.fileno(), 0o644)
+    Path(temporary.name).replace(target)
+    return StoredBlob(key, size, digest.hexdigest())
+
+
 def get(key: str) -> bytes:
     """The object's bytes. Raises ``FileNotFoundError``."""
     with open(key) as source:

@@ -14,8 +14,9 @@ from accounts.models import User
 from collections_app.restricted_admin import CollectionFilter, RestrictedAdmin, RestrictedRecordAdmin
 from core.admin import ReadOnlyAdmin
 from core.problems import Problem
-from pipeline import services
+from pipeline import quarantine, services
 from pipeline.embeddings.search import SearchFilters, search
+from pipeline.forms import FixForm
 from pipeline.models import (
     Embedding,
     Export,
@@ -95,12 +96,39 @@ class PipelineRunAdmin(RestrictedRecordAdmin):
 
 @admin.register(QuarantinedRecord)
 class QuarantinedRecordAdmin(RestrictedRecordAdmin):
-    list_display = ("created_at", "run", "stage", "reason", "detail", "inference_result_id", "resolved_at")
-    list_filter = ("stage", "reason", ("resolved_at", admin.EmptyFieldListFilter))
+    """Managers fix what was refused and have it replayed."""
+
+    form = FixForm
+    change_form_template = "admin/pipeline/quarantinedrecord/change_form.html"
+    list_display = ("created_at", "run", "stage", "reason", "detail", "inference_result_id", "fixed_at", "resolved_at")
+    list_filter = (
+        "stage",
+        "reason",
+        ("fixed_at", admin.EmptyFieldListFilter),
+        ("resolved_at", admin.EmptyFieldListFilter),
+    )
     list_select_related = ("run__collection",)
     search_fields = ("=inference_result__request_id", "reason")
-    exclude = ("inference_result",)
-    readonly_fields = ("inference_result_id",)
+    _about = ("run", "stage", "reason", "detail", "inference_result_id", "created_at", "resolved_at")
+    _fixed = ("original", "fixed_at", "fixed_by")
+    readonly_fields = (*_about, *_fixed)
+
+    def get_fieldsets(self, request: HttpRequest, obj: QuarantinedRecord | None = None) -> Any:
+        fix = (_("Fix"), {"fields": tuple(quarantine.FIXABLE)})
+        may_fix = [fix] if self.has_change_permission(request, obj) else []
+        return [(None, {"fields": self._about}), *may_fix, (_("Before it was fixed"), {"fields": self._fixed})]
+
+    def has_change_permission(self, request: HttpRequest, obj: QuarantinedRecord | None = None) -> bool:
+        waits = obj is None or obj.resolved_at is None
+        return waits and self.holds(request, Permission.COLLECTION_MANAGE, obj)
+
+    def save_model(self, request: HttpRequest, obj: QuarantinedRecord, form: Any, change: bool) -> None:
+        services.fix_quarantined(
+            record=obj,
+            values=form.values(form.cleaned_data),
+            fixed_by=_person(request),
+            replay="_replay" in request.POST,
+        )
 
 
 @admin.register(StoredObject)

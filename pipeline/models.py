@@ -150,6 +150,13 @@ class QuarantinedRecord(models.Model):
     stage = models.CharField(max_length=12, choices=Stage)
     reason = models.CharField(max_length=64)
     detail = models.TextField(blank=True)
+    original = models.JSONField(
+        default=dict, blank=True, editable=False, help_text=_("What people fixed, as the robot's answer had it.")
+    )
+    fixed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    fixed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
     resolved_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -17,7 +17,7 @@ from collections_app.models import Collection
 from collections_app.selectors import visible_collections
 from core import object_store
 from core.problems import forbidden, not_found
-from pipeline.models import Export, PipelineRun
+from pipeline.models import Export, PipelineRun, QuarantinedRecord
 
 
 class Percentile(Aggregate):
@@ -57,6 +57,21 @@ def _permitted(
     if not rows.restrict(principal, permission).exists():
         raise forbidden(f"You need the permission {permission.value} on this collection.")
     return row
+
+
+def permitted_quarantined_record(
+    principal: Principal, record_id: uuid.UUID, permission: Permission = Permission.DATA_READ
+) -> QuarantinedRecord:
+    """The refused record, for a caller who needs ``permission`` on its collection. Raises ``Problem`` 404 or 403."""
+    rows = QuarantinedRecord.objects.select_related("inference_result", "run__collection__action_space")
+    record: QuarantinedRecord | None = rows.filter(
+        pk=record_id, run__collection__in=visible_collections(principal).values("pk")
+    ).first()
+    if record is None:
+        raise not_found()
+    if not rows.filter(pk=record_id).restrict(principal, permission).exists():
+        raise forbidden(f"You need the permission {permission.value} on this collection.")
+    return record
 
 
 def collection_runs(collection: Collection) -> QuerySet[PipelineRun]:

@@ -14,10 +14,10 @@ from accounts import audit
 from accounts.models import User
 from collections_app.models import Collection
 from core.problems import Problem, invalid
-from pipeline import tasks
+from pipeline import quarantine, tasks
 from pipeline.choices import ExportFormat, JobState
 from pipeline.exports.query import ExportQuery
-from pipeline.models import Export, PipelineRun, RetentionRule, SavedSearch, StoredObject
+from pipeline.models import Export, PipelineRun, QuarantinedRecord, RetentionRule, SavedSearch, StoredObject
 
 OPTIONS = frozenset({"embed", "check_images"})
 
@@ -59,6 +59,49 @@ def replay_quarantine(*, run: PipelineRun, requested_by: User | None = None, enq
         raise Problem(409, "nothing_to_replay", "This run holds nothing in quarantine.")
     options = {**run.options, "replay_of": str(run.pk)}
     return _create_run(run.collection, run.window_start, run.window_end, requested_by, "replay", options, enqueue)
+
+
+@transaction.atomic
+def fix_quarantined(
+    *,
+    record: QuarantinedRecord,
+    values: Mapping[str, Any],
+    fixed_by: User | None = None,
+    replay: bool = True,
+    enqueue: bool = True,
+) -> PipelineRun | None:
+    """Change what a refused record says (``quarantine.FIXABLE``) so that it gets through; the original is kept with it.
+
+    Returns the run that takes it up at once, or None without ``replay``: then the next replay does.
+    Raises ``Problem`` 400 where it would be refused again, 409 where it is resolved.
+    """
+    locked = QuarantinedRecord.objects.select_for_update(of=("self",)).select_related(
+        "run__collection__action_space", "inference_result"
+    )
+    record = locked.get(pk=record.pk)
+    if record.resolved_at is not None:
+        raise Problem(409, "already_resolved", "This record has got through.")
+    changed = quarantine.change(record, values)
+    record.original = {**changed, **record.original}
+    record.fixed_at = timezone.now()
+    record.fixed_by = fixed_by
+    record.save(update_fields=["original", "fixed_at", "fixed_by"])
+    run = replay_quarantine(run=record.run, requested_by=fixed_by, enqueue=enqueue) if replay else None
+    # The names alone: values may be personal data, and the trail admits no deletion.
+    audit.record(
+        "quarantined_record.fixed",
+        record,
+        changes={"fields": [None, sorted(changed)]},
+        collection_id=record.run.collection_id,
+    )
+    return run
+
+
+def check_fix(*, record: QuarantinedRecord, values: Mapping[str, Any]) -> None:
+    """A dry run of ``fix_quarantined``: nothing is kept. Raises what it raises."""
+    with transaction.atomic():
+        quarantine.change(record, values)
+        transaction.set_rollback(True)
 
 
 @transaction.atomic

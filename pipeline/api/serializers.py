@@ -56,7 +56,18 @@ class QuarantinedRecordSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = QuarantinedRecord
-        fields = ("id", "request_id", "stage", "reason", "detail", "created_at", "resolved_at")
+        fields = ("id", "request_id", "stage", "reason", "detail", "created_at", "fixed_at", "resolved_at")
+
+
+class FixSerializer(serializers.Serializer):
+    """What a refused record shall say instead; what is not named stays."""
+
+    step = serializers.IntegerField(required=False, min_value=0, allow_null=True)
+    state = serializers.JSONField(required=False)
+    actions = serializers.JSONField(required=False)
+    proposed_actions = serializers.JSONField(required=False, allow_null=True)
+    images = serializers.DictField(required=False, child=serializers.CharField())
+    replay = serializers.BooleanField(required=False, default=True, help_text="Start a run over it at once.")
 
 
 class ExportFileSerializer(serializers.Serializer):

@@ -14,10 +14,11 @@ from accounts.choices import Permission
 from accounts.models import User
 from collections_app.selectors import permitted_collection
 from core.pagination import NewestFirstCursorPagination
-from pipeline import selectors, services
+from pipeline import quarantine, selectors, services
 from pipeline.api.serializers import (
     ExportRequestSerializer,
     ExportSerializer,
+    FixSerializer,
     HitSerializer,
     MapPointSerializer,
     QuarantinedRecordSerializer,
@@ -81,6 +82,27 @@ class RunQuarantineView(APIView):
         run = selectors.permitted_run(request.user, run_id, Permission.EXPORT_WRITE)
         replay = services.replay_quarantine(run=run, requested_by=_person(request))
         return _accepted(RunSerializer(replay).data, reverse("api-run", args=[replay.pk]))
+
+
+class QuarantinedRecordView(APIView):
+    """One record that a run refused, with what may be fixed of it; PATCH fixes it, for managers."""
+
+    @extend_schema(operation_id="quarantine_retrieve", responses=QuarantinedRecordSerializer)
+    def get(self, request: Request, record_id: uuid.UUID) -> Response:
+        record = selectors.permitted_quarantined_record(request.user, record_id)
+        return Response({**QuarantinedRecordSerializer(record).data, "values": quarantine.values_of(record)})
+
+    @extend_schema(operation_id="quarantine_fix", request=FixSerializer, responses={202: RunSerializer, 204: None})
+    def patch(self, request: Request, record_id: uuid.UUID) -> Response:
+        record = selectors.permitted_quarantined_record(request.user, record_id, Permission.COLLECTION_MANAGE)
+        given = FixSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = dict(given.validated_data)
+        replay = values.pop("replay")
+        run = services.fix_quarantined(record=record, values=values, fixed_by=_person(request), replay=replay)
+        if run is None:
+            return Response(status=204)
+        return _accepted(RunSerializer(run).data, reverse("api-run", args=[run.pk]))
 
 
 class RunCancelView(APIView):

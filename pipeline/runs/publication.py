@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -27,6 +26,8 @@ from pipeline.storage import catalogue, layout
 
 MANIFEST_NAME = "manifest.json"
 
+_Told = tuple[Mapping[str, Any], bytes]
+
 
 def publish(run: PipelineRun) -> StoredObject:
     """Write what belongs to the run as a whole, from its shards' files. The same shards give the same bytes."""
@@ -34,16 +35,8 @@ def publish(run: PipelineRun) -> StoredObject:
     owners: dict[str, Any] = {"kind": ObjectKind.PROCESSED, "collection": run.collection, "run": run}
     shards = list(run.shards.order_by("number"))
     spec = RecordSpec.of(run.collection, as_of=run.created_at)
-    summary = Summary(spec)
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary, "validated_data.csv")
-        with path.open("wb") as target:
-            target.write(header(parquet.PROCESSED_SCHEMA.names))
-            for shard in shards:
-                known, rows = _told_by(shard, folder, spec)
-                summary.merge(known)
-                target.write(rows)
-        spreadsheet = catalogue.store_file(folder + "validated_data.csv", path, **owners)
+    summary = Summary(spec)  # complete once the CSV is written
+    spreadsheet = catalogue.store_blocks(folder + "validated_data.csv", _csv(shards, folder, summary), **owners)
     catalogue.verify(spreadsheet)
     quarantine = catalogue.store(folder + "quarantine.parquet", _quarantine(run), **owners)
     catalogue.verify(quarantine)
@@ -91,7 +84,27 @@ def csv_rows(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _told_by(shard: RunShard, folder: str, spec: RecordSpec) -> tuple[Mapping[str, Any], bytes]:
+def _csv(shards: Sequence[RunShard], folder: str, summary: Summary) -> Iterator[bytes]:
+    """The run's one CSV, a shard at a time; what each shard tells goes into ``summary``."""
+    yield header(parquet.PROCESSED_SCHEMA.names)
+    for known, rows in _one_ahead(lambda shard: _told_by(shard, folder, summary.spec), shards):
+        summary.merge(known)
+        yield rows
+
+
+def _one_ahead(make: Callable[[RunShard], _Told], shards: Sequence[RunShard]) -> Iterator[_Told]:
+    """``make`` of each shard in order, the next while the caller works on this one. ``make`` asks no database."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
+        coming: deque[Future[_Told]] = deque()
+        for shard in shards:
+            coming.append(ahead.submit(make, shard))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def _told_by(shard: RunShard, folder: str, spec: RecordSpec) -> _Told:
     """A shard's summary and its rows of CSV: as its worker left them, or else made again from its file.
 
     The rows are gone where a publishing was cut off at its very end.

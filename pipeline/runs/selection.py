@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast, Right
 
 from inference.models import InferenceResult
@@ -11,14 +11,29 @@ from pipeline.runs.cuts import Cut
 
 
 def of_run(run: PipelineRun) -> QuerySet[InferenceResult]:
-    """What robots were answered in the run's window; of a replay, what its origin still holds in quarantine."""
+    """What robots were answered in the run's window; of a replay, the episodes of what its origin holds in quarantine.
+
+    A record is judged and described among the others of its episode; ``wanted`` says which of them a replay writes.
+    """
     results = InferenceResult.objects.sent().filter(
         collection=run.collection_id, created_at__gte=run.window_start, created_at__lt=run.window_end
     )
-    if origin := run.options.get("replay_of"):
-        waiting = QuarantinedRecord.objects.waiting().filter(run=origin)
-        results = results.filter(pk__in=waiting.values("inference_result"))
+    if run.options.get("replay_of"):
+        waiting = _waiting(run).values("inference_result")
+        episodes = results.filter(pk__in=waiting, episode__isnull=False).values("episode")
+        results = results.filter(Q(pk__in=waiting) | Q(episode__in=episodes))
     return results
+
+
+def wanted(run: PipelineRun) -> list[str] | None:
+    """The ids of the records that a replay writes; None where it is none, and every record is written."""
+    if not run.options.get("replay_of"):
+        return None
+    return [str(identifier) for identifier in _waiting(run).values_list("inference_result", flat=True)]
+
+
+def _waiting(run: PipelineRun) -> QuerySet[QuarantinedRecord]:
+    return QuarantinedRecord.objects.waiting().filter(run=run.options["replay_of"])
 
 
 def of_shard(shard: RunShard) -> QuerySet[InferenceResult]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -45,13 +46,17 @@ def process(shard: RunShard) -> None:
     counts: dict[str, dict[str, Any]] = {}
     quarantined: list[QuarantinedRecord] = []
     table = records.read(selection.of_shard(shard), as_of=run.created_at)
+    wanted = selection.wanted(run)
     for stage in stages(run):
         started = time.perf_counter()
         before = table.num_rows
         output = stage(table)
         table = output.table
-        quarantined += _quarantined(run, stage.name, output.rejections)
+        refused = [found for found in output.rejections if wanted is None or found.result_id in wanted]
+        quarantined += _quarantined(run, stage.name, refused)
         counts[stage.name] = _count(before, table.num_rows, started, output.counts)
+    if wanted is not None:
+        table = table.filter(pc.field("id").isin(wanted))
     if run.options.get("embed", True):
         started = time.perf_counter()
         made = indexing.index_results(table.column("id").to_pylist())

@@ -16,7 +16,7 @@ class Summary:
     """Statistics of states and actions, policy versions and annotators, of any number of records."""
 
     def __init__(self, spec: RecordSpec) -> None:
-        self._spec = spec
+        self.spec = spec
         self._states = RunningStatistics(spec.state_names)
         self._actions = RunningStatistics(spec.action_names)
         self._versions: Counter[str] = Counter()
@@ -26,8 +26,8 @@ class Summary:
         """Count the records of a table of ``PROCESSED_SCHEMA``."""
         if not table.num_rows:
             return
-        self._states.add(vectors(table.column("state"), len(self._spec.state_names)))
-        self._actions.add(Chunks.of(table.column("actions"), len(self._spec.action_names)).rows)
+        self._states.add(vectors(table.column("state"), len(self.spec.state_names)))
+        self._actions.add(Chunks.of(table.column("actions"), len(self.spec.action_names)).rows)
         names = zip(table.column("policy_name").to_pylist(), table.column("policy_version").to_pylist(), strict=True)
         self._versions.update(f"{name}@{version}" for name, version in names)
         self._annotators.update(who for who in table.column("corrected_by").to_pylist() if who)

@@ -21,6 +21,7 @@ from pipeline.stages.base import Chunks, RecordSpec, Rejection, StageOutput, epi
 LIMIT_TOLERANCE = 1e-4
 # A pause between two records of an episode beyond this many times the episode's usual one is a gap.
 GAP_FACTOR = 5.0
+REPEATED = "duplicate_step"
 
 _VECTOR = pa.list_(pa.float64())
 _CHUNK = pa.list_(_VECTOR)
@@ -107,7 +108,7 @@ class Validate:
                 found.setdefault(index, ("unknown_camera", "a camera that the collection does not have"))
         future = pc.greater(table.column("created_at"), pa.scalar(self.spec.as_of, pa.timestamp("us", tz="UTC")))
         _refuse(found, future.to_numpy().astype(bool), "timestamp_in_future", "made after it was read")
-        _refuse(found, _repeats(table), "duplicate_step", "this step of its episode is there twice")
+        _refuse(found, _repeats(table), REPEATED, "this step of its episode is there twice")
         return found
 
     def _refuse_beyond_limits(self, found: Reasons, column: _Column, which: Flags, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ def store(key: str, data: bytes, *, kind: ObjectKind, **owners: Any) -> StoredOb
 def store_file(key: str, path: Path, *, kind: ObjectKind, **owners: Any) -> StoredObject:
     """``store`` for a file of any size."""
     return _enter(object_store.put_file(key, path), kind, owners)
+
+
+def store_blocks(key: str, blocks: Iterable[bytes], *, kind: ObjectKind, **owners: Any) -> StoredObject:
+    """``store`` for what is made piece by piece, of any size."""
+    return _enter(object_store.put_blocks(key, blocks), kind, owners)
 
 
 def store_folder(

@@ -203,7 +203,11 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "api/v1/collections/<slug:slug>/runs"): api("collections/{slug}/runs", EXPORT, 202),
     ("GET", "api/v1/runs/<uuid:run_id>"): api("runs/{run}", READ),
     ("GET", "api/v1/runs/<uuid:run_id>/quarantine"): api("runs/{run}/quarantine", READ),
-    ("POST", "api/v1/runs/<uuid:run_id>/quarantine"): api("runs/{run}/quarantine", EXPORT, 409),
+    ("POST", "api/v1/runs/<uuid:run_id>/quarantine"): api("runs/{run}/quarantine", EXPORT, 202),
+    ("GET", "api/v1/quarantine/<uuid:record_id>"): api("quarantine/{refused}", READ),
+    ("PATCH", "api/v1/quarantine/<uuid:record_id>"): api(
+        "quarantine/{refused}", MANAGE, 204, body={"images": {}, "replay": False}
+    ),
     ("POST", "api/v1/runs/<uuid:run_id>/cancel"): api("runs/{run}/cancel", EXPORT),
     ("GET", "api/v1/collections/<slug:slug>/exports"): api("collections/{slug}/exports", READ),
     ("POST", "api/v1/collections/<slug:slug>/exports"): api(

@@ -87,7 +87,7 @@ ROWS = {
     ),
     "feedback.webhookdelivery": Row(MANAGE, change=MANAGE, actions={"send_again": MANAGE}),
     "pipeline.pipelinerun": Row(READ, actions=RUN_ACTIONS),
-    "pipeline.quarantinedrecord": Row(READ),
+    "pipeline.quarantinedrecord": Row(READ, change=MANAGE),
     "pipeline.storedobject": Row(READ, actions=dict.fromkeys(("hold", "release"), MANAGE)),
     "pipeline.export": Row(READ, actions={"export_again": EXPORT}),
     "pipeline.retentionrule": Row(READ, MANAGE, MANAGE, MANAGE, actions={"preview_now": READ, "apply_now": MANAGE}),

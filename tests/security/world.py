@@ -15,7 +15,7 @@ from collections_app.models import Collection, Episode, Membership
 from core.identifiers import uuid7
 from feedback.models import Dispute, Feedback, FeedbackTask, Review
 from inference.models import InferenceResult
-from pipeline.models import Export, PipelineRun
+from pipeline.models import Export, PipelineRun, QuarantinedRecord
 from tests.factories import (
     ApiKeyFactory,
     CollectionFactory,
@@ -29,7 +29,19 @@ from tests.factories import (
 
 ROLES = {role.value: role for role in Role}
 KEYS = {f"key {scope.value}": scope for scope in SCOPES}
-CHANGEABLE = (ApiKey, Collection, Dispute, Episode, Export, Feedback, FeedbackTask, Membership, PipelineRun, Review)
+CHANGEABLE = (
+    ApiKey,
+    Collection,
+    Dispute,
+    Episode,
+    Export,
+    Feedback,
+    FeedbackTask,
+    Membership,
+    PipelineRun,
+    QuarantinedRecord,
+    Review,
+)
 MEMBERS = (*ROLES, *KEYS)
 OUTSIDERS = ("stranger", "stranger's key")
 EVERYBODY = ("nobody", *OUTSIDERS, *MEMBERS, "superuser")
@@ -45,6 +57,7 @@ class World:
     answer: Feedback
     dispute: Dispute
     run: PipelineRun
+    refused: QuarantinedRecord
     export: Export
     viewer_membership: int
 
@@ -61,6 +74,7 @@ class World:
             "answer": self.answer.pk,
             "dispute": self.dispute.pk,
             "run": self.run.pk,
+            "refused": self.refused.pk,
             "export": self.export.pk,
             "policy": self.result.model_name,
             "policy_version": self.result.model_version,
@@ -81,6 +95,9 @@ def create_world() -> World:
         images={"base": "raw/none.jpg"},
     )
     task = FeedbackTaskFactory(inference_result=result)
+    run = PipelineRun.objects.create(
+        collection=collection, window_start=result.created_at, window_end=result.created_at + timedelta(hours=1)
+    )
     return World(
         collection=collection,
         result=result,
@@ -89,8 +106,9 @@ def create_world() -> World:
         dispute=Dispute.objects.create(
             collection=collection, inference_result=result, reason="verdict", opened_at=timezone.now()
         ),
-        run=PipelineRun.objects.create(
-            collection=collection, window_start=result.created_at, window_end=result.created_at + timedelta(hours=1)
+        run=run,
+        refused=QuarantinedRecord.objects.create(
+            run=run, inference_result=result, stage="images", reason="image_unreadable"
         ),
         export=Export.objects.create(collection=collection, format="csv"),
         viewer_membership=MembershipFactory(collection=collection, role=Role.VIEWER).pk,
