@@ -1,4 +1,4 @@
-"""Presidio's recognisers beside our own.
+"""Presidio's recognisers beside our own, and names where a spaCy model for them is installed (``en_core_web_sm``, …).
 
 Importing this module loads nothing; the first text loads spaCy, and torch where it is installed: for workers, never for
 the web process.
@@ -20,10 +20,12 @@ ENTITIES = (
     "IBAN_CODE",
     "IP_ADDRESS",
     "MAC_ADDRESS",
+    "PERSON",  # found where a name model is installed
     "URL",
     "US_SSN",
 )
 SCORE_THRESHOLD = 0.4
+MODEL_SIZES = ("_trf", "_lg", "_md", "_sm")
 
 
 def detect(text: str) -> list[Finding]:
@@ -37,15 +39,38 @@ def detect(text: str) -> list[Finding]:
     )
 
 
+def name_model() -> str | None:
+    """The English spaCy model that finds people's names: the largest that is installed, or None."""
+    from spacy.util import get_installed_models
+
+    installed = [model for model in get_installed_models() if model.startswith("en_")]
+    return max(installed, key=lambda model: [size in model for size in MODEL_SIZES], default=None)
+
+
 @cache
 def _analyzer() -> Any:
     import tldextract
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-    from presidio_analyzer.nlp_engine import NoOpNlpEngine
+    from presidio_analyzer import predefined_recognizers as recognizers
+    from presidio_analyzer.nlp_engine import NlpEngine, NoOpNlpEngine, SpacyNlpEngine
 
     # The recogniser of e-mail addresses asks tldextract, which would otherwise fetch the public suffix list.
     tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-    engine = NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
-    registry = RecognizerRegistry(supported_languages=["en"])
-    registry.load_predefined_recognizers(languages=["en"], nlp_engine=engine)
+    model = name_model()
+    models = [{"lang_code": "en", "model_name": model or "none"}]
+    engine: NlpEngine = SpacyNlpEngine(models=models) if model else NoOpNlpEngine(models=models)
+    registry = RecognizerRegistry(
+        recognizers=[
+            recognizers.CreditCardRecognizer(),
+            recognizers.CryptoRecognizer(),
+            recognizers.EmailRecognizer(),
+            recognizers.IbanRecognizer(),
+            recognizers.IpRecognizer(),
+            recognizers.MacAddressRecognizer(),
+            recognizers.UrlRecognizer(),
+            recognizers.UsSsnRecognizer(),
+            *([recognizers.SpacyRecognizer(supported_entities=["PERSON"])] if model else []),
+        ],
+        supported_languages=["en"],
+    )
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
