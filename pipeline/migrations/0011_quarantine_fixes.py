@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('pipeline', '0007_shard_summary'),
+        ('pipeline', '0010_vector_index_health'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
