@@ -146,14 +146,17 @@ def test_every_page_is_accessible_and_fits(
     assert not faults, json.dumps(faults, indent=1)
 
 
-def test_every_list_and_form_of_the_admin_is_accessible_and_fits(visit: Visit, superuser: User) -> None:
-    lists, forms = {}, {}
+@pytest.mark.parametrize(
+    ("kind", "theme", "size"), [("changelist", "light", WIDE), ("change", "dark", NARROW)], ids=["lists", "forms"]
+)
+def test_every_list_and_form_of_the_admin_is_accessible_and_fits(
+    visit: Visit, superuser: User, kind: str, theme: str, size: Any
+) -> None:
+    paths = {}
     for model, make in MAKERS.items():
         row, name = make(), f"admin:{model._meta.app_label}_{model._meta.model_name}"
-        lists[f"list of {model.__name__}"] = reverse(f"{name}_changelist")
-        forms[f"form of {model.__name__}"] = reverse(f"{name}_change", args=[row.pk])
-    for model in (ApiKey, Deployment):  # whose new rows have another form, with a picker of dates and one of rows
-        forms[f"new {model.__name__}"] = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add")
-    faults = faults_of(visit("/admin/", superuser), lists)
-    faults |= faults_of(visit("/admin/", superuser, size=NARROW, theme="dark"), forms)
+        paths[model.__name__] = reverse(f"{name}_{kind}", args=[row.pk] if kind == "change" else [])
+        if kind == "change" and model in (ApiKey, Deployment):  # a new one's form has pickers of dates and rows
+            paths[f"new {model.__name__}"] = reverse(f"{name}_add")
+    faults = faults_of(visit("/admin/", superuser, size=size, theme=theme), paths)
     assert not faults, json.dumps(faults, indent=1)
