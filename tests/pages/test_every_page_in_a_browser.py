@@ -147,7 +147,7 @@ def test_every_page_is_accessible_and_fits(
 
 
 @pytest.mark.parametrize(
-    ("kind", "theme", "size"), [("changelist", "light", WIDE), ("change", "dark", NARROW)], ids=["lists", "forms"]
+    ("kind", "theme", "size"), [("changelist", "light", NARROW), ("change", "dark", NARROW)], ids=["lists", "forms"]
 )
 def test_every_list_and_form_of_the_admin_is_accessible_and_fits(
     visit: Visit, superuser: User, kind: str, theme: str, size: Any
