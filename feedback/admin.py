@@ -17,8 +17,8 @@ from accounts.models import User
 from collections_app.restricted_admin import RestrictedAdmin
 from core.admin_badges import state_badge
 from core.problems import Problem
-from feedback import services
-from feedback.choices import ReviewVerdict, TaskState
+from feedback import services, tasks
+from feedback.choices import ReviewVerdict, TaskReason, TaskState
 from feedback.forms import TaskRuleForm
 from feedback.models import Dispute, Feedback, FeedbackTask, GoldAnswer, Review, TaskRule, TaskSkip
 from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet
@@ -44,7 +44,7 @@ class RecordAdmin(RestrictedAdmin):
 @admin.register(TaskRule)
 class TaskRuleAdmin(RestrictedAdmin):
     form = TaskRuleForm
-    list_display = ("collection", "reason", "enabled", "sample_rate", "threshold", "overlap")
+    list_display = ("collection", "reason", "enabled", "sample_rate", "threshold", "overlap", "made", "limit")
     list_filter = ("reason", "enabled")
     list_select_related = ("collection",)
     search_fields = ("collection__name", "collection__slug")
@@ -59,6 +59,8 @@ class TaskRuleAdmin(RestrictedAdmin):
     def save_model(self, request: HttpRequest, obj: TaskRule, form: Any, change: bool) -> None:
         given = {"collection": obj.collection, "reason": obj.reason} | form.cleaned_data
         obj.__dict__.update(services.set_task_rule(**given, actor=_user(request)).__dict__)
+        if obj.reason == TaskReason.SIMILAR:
+            tasks.make_tasks_like_a_result.delay_on_commit(obj.pk)
 
     def delete_model(self, request: HttpRequest, obj: TaskRule) -> None:
         services.remove_task_rule(rule=obj, actor=_user(request))

@@ -10,8 +10,9 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from core.problems import Problem
-from feedback.choices import ReviewVerdict, SkipReason, TaskVerdict
+from feedback.choices import ReviewVerdict, SkipReason, TaskReason, TaskVerdict
 from feedback.models import TaskRule
+from inference.models import InferenceResult
 
 # Answers are overruled by settling a dispute, not by themselves.
 REVIEW_VERDICTS = [choice for choice in ReviewVerdict.choices if choice[0] != ReviewVerdict.OVERRULED]
@@ -97,7 +98,47 @@ def add_problem(form: forms.Form, problem: Problem) -> dict[str, str]:
     return cells
 
 
+class SimilarForm(forms.Form):
+    """How many moments like a given one, and how like."""
+
+    threshold = forms.FloatField(
+        label=_("At least so like"), min_value=0.3, max_value=1, initial=0.6, widget=forms.NumberInput({"step": "0.05"})
+    )
+    limit = forms.IntegerField(label=_("At most so many"), min_value=1, max_value=100, initial=20)
+    overlap = forms.IntegerField(label=_("Annotators for each"), min_value=1, max_value=5, initial=1)
+
+    @classmethod
+    def initial_of(cls, rule: TaskRule | None) -> dict[str, Any]:
+        """What ``rule`` says, or what is usual."""
+        return {name: getattr(rule, name) if rule else field.initial for name, field in cls.base_fields.items()}
+
+
 class TaskRuleForm(forms.ModelForm):
+    """``request_id`` names the result that others shall be like, where that is the reason."""
+
+    request_id = forms.UUIDField(required=False, help_text=_("For “similar”: the request of the result to be like."))
+
     class Meta:
         model = TaskRule
-        fields = ["collection", "reason", "enabled", "sample_rate", "threshold", "overlap"]
+        fields = ["collection", "reason", "enabled", "sample_rate", "threshold", "overlap", "limit"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None:
+            self.fields["request_id"].disabled = True
+            self.fields["request_id"].initial = self.instance.source and self.instance.source.request_id
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        request_id = cleaned.pop("request_id", None)
+        reason = cleaned.get("reason", self.instance.reason)
+        if self.instance.pk is not None:
+            cleaned["source"] = self.instance.source
+        elif reason == TaskReason.SIMILAR:
+            recorded = InferenceResult.objects.filter(collection=cleaned.get("collection"))
+            cleaned["source"] = request_id and recorded.with_request_id(request_id).first()
+            if cleaned["source"] is None:
+                self.add_error("request_id", _("Name a recorded request of this collection."))
+        if reason == TaskReason.SIMILAR and not cleaned.get("limit"):
+            self.add_error("limit", _("Say about how many results people are asked."))
+        return cleaned

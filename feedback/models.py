@@ -57,9 +57,27 @@ class TaskRule(models.Model):
         help_text=_("The share of matching results that become tasks."),
     )
     threshold = models.FloatField(
-        null=True, blank=True, help_text=_("Confidence below, or distance above, which it holds.")
+        null=True, blank=True, help_text=_("Confidence below, or distance or likeness above, which it holds.")
     )
     overlap = models.PositiveSmallIntegerField(default=1, help_text=_("How many annotators answer each task."))
+    source = models.ForeignKey(
+        InferenceResult,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="+",
+        help_text=_("The result that others shall be like."),
+    )
+    limit = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text=_("About how many results like the given one people are asked."),
+    )
+    made = models.PositiveIntegerField(
+        default=0, editable=False, help_text=_("About how many results like the given one people were asked.")
+    )
     examined_until = models.DateTimeField(
         null=True, editable=False, help_text=_("When the last result was recorded that the rule has seen.")
     )
@@ -70,7 +88,17 @@ class TaskRule(models.Model):
         db_table = "feedback_task_rules"
         ordering = ["collection", "reason"]
         constraints = [
-            models.UniqueConstraint(name="task_rule_once", fields=["collection", "reason"]),
+            models.UniqueConstraint(
+                name="task_rule_once", fields=["collection", "reason"], condition=Q(source__isnull=True)
+            ),
+            models.UniqueConstraint(
+                name="task_rule_once_a_source", fields=["collection", "source"], condition=Q(source__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="task_rule_similar_to_something",
+                condition=Q(reason=TaskReason.SIMILAR, source__isnull=False, limit__isnull=False)
+                | (~Q(reason=TaskReason.SIMILAR) & Q(source__isnull=True)),
+            ),
             models.CheckConstraint(name="task_rule_sample_rate", condition=Q(sample_rate__gte=0, sample_rate__lte=1)),
             models.CheckConstraint(name="task_rule_overlap", condition=Q(overlap__gte=1)),
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -198,6 +198,10 @@ def reviewable(user: User) -> QuerySet[Collection]:
     return Collection.objects.restrict(user, Permission.FEEDBACK_REVIEW).order_by("name")
 
 
+def may_review(user: User, collection: Collection) -> bool:
+    return Permission.FEEDBACK_REVIEW in permissions_on(user, collection)
+
+
 def answers_to_review(user: User) -> QuerySet[Feedback]:
     """What ``user`` may review and nobody has, oldest first."""
     return _with_result(
@@ -237,6 +241,35 @@ def permitted_dispute(user: User, dispute_id: uuid.UUID) -> Dispute:
     if Permission.FEEDBACK_REVIEW not in permissions_on(user, found.collection):
         raise forbidden("You need the permission feedback:review on this collection.")
     return found
+
+
+def result_to_ask_about(user: User, request_id: uuid.UUID) -> InferenceResult:
+    """The result like which a reviewer wants others. Raises ``Problem`` 404, 403 where ``user`` may only read it."""
+    results = (
+        InferenceResult.objects.restrict(user).sent().select_related("collection__action_space", "robot", "episode")
+    )
+    result: InferenceResult | None = results.with_request_id(request_id).first()
+    if result is None:
+        raise not_found("No such result.")
+    if Permission.FEEDBACK_REVIEW not in permissions_on(user, result.collection):
+        raise forbidden("You need the permission feedback:review on this collection.")
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A result that is like another: how like, and whether people were asked about it already."""
+
+    result: InferenceResult
+    likeness: float
+    is_asked: bool
+
+
+def moments(alike: Mapping[uuid.UUID, float]) -> list[Moment]:
+    """What a page shows of ``alike``, in its order."""
+    asked = set(FeedbackTask.objects.filter(inference_result__in=alike).values_list("inference_result", flat=True))
+    results = InferenceResult.objects.select_related("robot", "episode").in_bulk(list(alike))
+    return [Moment(results[pk], likeness, pk in asked) for pk, likeness in alike.items() if pk in results]
 
 
 def sides(dispute: Dispute) -> list[Feedback]:

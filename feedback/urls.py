@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("feedback/", views.QueueView.as_view(), name="feedback-queue"),
     path("feedback/next/", views.NextTaskView.as_view(), name="feedback-next"),
     path("feedback/flag/<uuid:request_id>", views.FlagView.as_view(), name="feedback-flag"),
+    path("feedback/similar/<uuid:request_id>/", views.SimilarView.as_view(), name="feedback-similar"),
     path("feedback/review/", views.ReviewQueueView.as_view(), name="feedback-review"),
     path("feedback/review/<uuid:pk>/", views.ReviewView.as_view(), name="feedback-review-answer"),
     path("feedback/disputes/<uuid:pk>/", views.DisputeView.as_view(), name="feedback-dispute"),

@@ -11,7 +11,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views import View
 
 from accounts.choices import Permission
@@ -20,12 +20,12 @@ from collections_app.selectors import permitted_collection
 from core import strict_json
 from core.exception_handler import problem_response
 from core.problems import Problem, unauthenticated
-from feedback import agreement, disputes, scoring, selectors, services
-from feedback.choices import DisputeState, ReviewVerdict, SkipReason, TaskVerdict
+from feedback import agreement, disputes, likeness, scoring, selectors, services
+from feedback.choices import DisputeState, ReviewVerdict, SkipReason, TaskReason, TaskVerdict
 from feedback.chunk_editor import chunk_editor
 from feedback.corrections import chunk_to_correct
-from feedback.forms import RATINGS, AnswerForm, ReviewForm, SettleForm, SkipForm, add_problem, posted_chunk
-from feedback.models import Dispute, Feedback, FeedbackTask
+from feedback.forms import RATINGS, AnswerForm, ReviewForm, SettleForm, SimilarForm, SkipForm, add_problem, posted_chunk
+from feedback.models import Dispute, Feedback, FeedbackTask, TaskRule
 from inference.models import InferenceResult
 from inference.selectors import image_urls
 
@@ -150,6 +150,7 @@ class TaskView(LoginRequiredMixin, View):
             "score_parts": scoring.explain(task.priority_parts),
             "earlier": selectors.earlier_answer(task, user),
             "answered_today": selectors.answered_today(user),
+            "may_review": selectors.may_review(user, task.collection),
             "skip_reasons": SkipReason.choices,
             "verdicts": TASK_VERDICTS,
             "ratings": RATING_KEYS,
@@ -218,6 +219,48 @@ class FlagView(View):
         except Problem as problem:
             return problem_response(problem)
         return JsonResponse({"task": task.get_absolute_url()}, status=201 if is_new else 200)
+
+
+class SimilarView(LoginRequiredMixin, View):
+    """Make tasks of moments like this one: first shown, then asked about, now and as more are recorded."""
+
+    def get(self, request: HttpRequest, request_id: uuid.UUID) -> HttpResponse:
+        result = selectors.result_to_ask_about(_user(request), request_id)
+        rule = TaskRule.objects.filter(collection=result.collection_id, source=result.pk).first()
+        first = SimilarForm.initial_of(rule)
+        form = SimilarForm(request.GET if "threshold" in request.GET else first)
+        moments: list[selectors.Moment] = []
+        if form.is_valid():
+            wanted = {name: form.cleaned_data[name] for name in ("threshold", "limit")}
+            try:
+                moments = selectors.moments(likeness.moments_like(result, **wanted))
+            except Problem as problem:
+                form.add_error(None, problem.detail)
+        context = {
+            "result": result,
+            "form": form,
+            "moments": [(moment, image_urls(moment.result)) for moment in moments],
+            "rule": rule,
+            **_scene(result),
+        }
+        return render(request, "feedback/similar.html", context)
+
+    def post(self, request: HttpRequest, request_id: uuid.UUID) -> HttpResponse:
+        result = selectors.result_to_ask_about(_user(request), request_id)
+        form = SimilarForm(request.POST)
+        if not form.is_valid():
+            messages.error(request, _("Give numbers within their limits."))
+            return redirect("feedback-similar", request_id)
+        given = {"collection": result.collection, "reason": TaskReason.SIMILAR, "source": result, **form.cleaned_data}
+        try:
+            rule = services.set_task_rule(**given, actor=_user(request))
+            made = services.ask_about_similar(rule_id=rule.pk)
+        except Problem as problem:
+            messages.error(request, problem.detail)
+            return redirect("feedback-similar", request_id)
+        text = ngettext("%d task was made.", "%d tasks were made.", made) % made
+        messages.success(request, f"{text} {_('More follow as such moments are recorded.')}")
+        return redirect("feedback-queue")
 
 
 class ReviewQueueView(LoginRequiredMixin, View):

@@ -10,10 +10,12 @@ from celery import Task
 from kombu.exceptions import OperationalError
 
 from collections_app.signals import collection_changed, episode_changed
+from feedback import likeness
 from feedback.signals import feedback_given, review_given
 from inference.signals import results_recorded
 from pipeline import tasks
 from pipeline.embeddings import remembered
+from pipeline.embeddings.likeness import moments_like
 from pipeline.signals import run_published
 
 logger = structlog.get_logger(__name__)
@@ -23,6 +25,7 @@ def connect() -> None:
     results_recorded.connect(_embed_results, dispatch_uid="pipeline.embed_results")
     run_published.connect(_follow_up_run, dispatch_uid="pipeline.follow_up_run")
     feedback_given.connect(_embed_feedback, dispatch_uid="pipeline.embed_feedback")
+    likeness.provide(moments_like)
     for news in (feedback_given, review_given, episode_changed, collection_changed):
         news.connect(_forget_found, dispatch_uid="pipeline.forget_found")
 

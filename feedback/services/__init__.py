@@ -16,10 +16,12 @@ from feedback.services.queue import (
 from feedback.services.reviewing import make_gold, review_feedback
 from feedback.services.rules import remove_task_rule, set_task_rule, switch_off_gold
 from feedback.services.settling import settle_dispute
+from feedback.services.similar import ask_about_similar, sweep_similar
 
 __all__ = [
     "apply_rules",
     "ask_about_failed_episode",
+    "ask_about_similar",
     "claim_next_task",
     "claim_task",
     "create_tasks",
@@ -36,5 +38,6 @@ __all__ = [
     "skip_task",
     "submit_task",
     "sweep_results",
+    "sweep_similar",
     "switch_off_gold",
 ]

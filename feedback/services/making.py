@@ -39,7 +39,7 @@ def create_tasks(*, collection_id: uuid.UUID, reason: TaskReason, strengths: Map
         return 0
     threshold = rule.threshold or 0.0
     above = {result_id: strength for result_id, strength in strengths.items() if strength >= threshold}
-    return _ask(rule, rules.sampled(rule, above))
+    return ask(rule, rules.sampled(rule, above))
 
 
 def apply_rules(*, collection_id: uuid.UUID, result_ids: Sequence[uuid.UUID]) -> int:
@@ -48,7 +48,7 @@ def apply_rules(*, collection_id: uuid.UUID, result_ids: Sequence[uuid.UUID]) ->
     if not enabled:
         return 0
     results = list(_light(InferenceResult.objects.filter(collection_id=collection_id, pk__in=result_ids)))
-    return sum(_ask(rule, rules.matches(rule, results)) for rule in enabled)
+    return sum(ask(rule, rules.matches(rule, results)) for rule in enabled)
 
 
 def sweep_results(*, batches: int = 50) -> int:
@@ -85,7 +85,7 @@ def _sweep_once(rule_id: int, after: Place | None) -> tuple[Place | None, int]:
     results = list(_light(recorded).order_by("created_at", "id")[:SWEEP_BATCH])
     if not results:
         return None, 0
-    made = _ask(rule, rules.matches(rule, results))
+    made = ask(rule, rules.matches(rule, results))
     last = results[-1]
     if rule.examined_until is None or rule.examined_until < last.created_at:
         rule.examined_until = last.created_at
@@ -137,7 +137,7 @@ def flag_result(*, principal: Principal, result: InferenceResult) -> tuple[Feedb
 
 
 @transaction.atomic
-def _ask(rule: TaskRule, strengths: Mapping[uuid.UUID, float]) -> int:
+def ask(rule: TaskRule, strengths: Mapping[uuid.UUID, float]) -> int:
     """Tasks for the results that have none; where another rule asked with less urgency, its open tasks move forward."""
     if not strengths:
         return 0

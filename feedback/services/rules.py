@@ -8,6 +8,7 @@ from accounts import audit
 from accounts.models import User
 from collections_app.models import Collection
 from feedback.models import GoldAnswer, TaskRule
+from inference.models import InferenceResult
 
 
 @transaction.atomic
@@ -19,14 +20,21 @@ def set_task_rule(
     sample_rate: float = 1.0,
     threshold: float | None = None,
     overlap: int = 1,
+    source: InferenceResult | None = None,
+    limit: int | None = None,
     actor: User | None = None,
 ) -> TaskRule:
-    """Make or change the rule of a collection for one reason. Raises ``ValidationError`` on a value out of range."""
-    rule = TaskRule.objects.select_for_update().filter(collection=collection, reason=reason).first()
+    """Make or change the rule of a collection for one reason, or for results like ``source``.
+
+    Raises ``ValidationError`` on a value out of range.
+    """
+    rules = TaskRule.objects.select_for_update().filter(collection=collection, reason=reason)
+    rule = rules.filter(source=source).first()
     is_new = rule is None
-    rule = rule or TaskRule(collection=collection, reason=reason)
+    rule = rule or TaskRule(collection=collection, reason=reason, source=source)
     before = {} if is_new else _facts(rule)
     rule.enabled, rule.sample_rate, rule.threshold, rule.overlap = enabled, sample_rate, threshold, overlap
+    rule.limit = limit
     rule.full_clean()
     rule.save()
     changes = audit.difference(before, _facts(rule))
@@ -51,5 +59,8 @@ def switch_off_gold(*, gold: GoldAnswer, actor: User | None = None) -> None:
     audit.record("gold_answer.switched_off", gold, changes={"enabled": [True, False]}, actor=actor)
 
 
+_FACTS = ("reason", "enabled", "sample_rate", "threshold", "overlap", "source_id", "limit")
+
+
 def _facts(rule: TaskRule) -> dict[str, Any]:
-    return {name: getattr(rule, name) for name in ("reason", "enabled", "sample_rate", "threshold", "overlap")}
+    return {name: getattr(rule, name) for name in _FACTS}

@@ -145,6 +145,8 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "feedback/review/"): page("/feedback/review/", REVIEW, listing=True),
     ("GET", "feedback/review/<uuid:pk>/"): page("/feedback/review/{answer}/", REVIEW),
     ("POST", "feedback/review/<uuid:pk>/"): page("/feedback/review/{answer}/", REVIEW, 422),
+    ("GET", "feedback/similar/<uuid:request_id>/"): page("/feedback/similar/{result}/", REVIEW),
+    ("POST", "feedback/similar/<uuid:request_id>/"): page("/feedback/similar/{result}/", REVIEW, 302),
     ("GET", "feedback/disputes/<uuid:pk>/"): page("/feedback/disputes/{dispute}/", REVIEW),
     ("POST", "feedback/disputes/<uuid:pk>/"): page("/feedback/disputes/{dispute}/", REVIEW, 422),
     ("GET", "feedback/agreement/<slug:slug>/"): page("/feedback/agreement/{slug}/", REVIEW),

@@ -45,6 +45,7 @@ def test_axe_finds_no_serious_fault_and_nothing_scrolls_sideways(
             "/feedback/review/",
             f"/feedback/review/{answer.pk}/",
             dispute.get_absolute_url(),
+            f"/feedback/similar/{disputed.request_id}/",
             "/feedback/agreement/demo/",
         ],
     }
