@@ -58,8 +58,8 @@ FROM inference_results WHERE NOT shadow ORDER BY created_at DESC LIMIT %(tenth)s
 """
 FEEDBACK = """
 INSERT INTO feedback (id, collection_id, inference_result_id, feedback_type, verdict, rating, preferred, comment,
-    current, review_state, created_at)
-SELECT gen_random_uuid(), collection_id, id, 'rating', '', 4, '', '', true, 'pending', created_at
+    current, disputed, review_state, created_at)
+SELECT gen_random_uuid(), collection_id, id, 'rating', '', 4, '', '', true, false, 'pending', created_at
 FROM inference_results WHERE NOT shadow ORDER BY created_at DESC LIMIT %(tenth)s
 """
 OBJECTS = """

@@ -62,9 +62,9 @@ WITH chosen AS (
 )
 INSERT INTO feedback (
     id, collection_id, inference_result_id, task_id, feedback_type, verdict, preferred, comment, annotator_id,
-    seconds_spent, current, review_state, created_at)
+    seconds_spent, current, disputed, review_state, created_at)
 SELECT gen_random_uuid(), collection_id, inference_result_id, id, 'preference', 'accept', 'model', '', %(user)s,
-    20 + n %% 40, true, 'pending', now() - interval '6 days' * n / %(count)s
+    20 + n %% 40, true, false, 'pending', now() - interval '6 days' * n / %(count)s
 FROM chosen
 """
 SECOND_ANNOTATOR = """
