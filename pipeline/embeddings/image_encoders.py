@@ -48,7 +48,8 @@ class TransformersImageEncoder:
         self.name, self.revision = name, revision
         load_processor: Any = AutoImageProcessor.from_pretrained
         self._processor = load_processor(folder, local_files_only=True, use_fast=False)
-        self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
+        model: Any = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False)  # nosec B615
+        self._model = model.eval()
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         import torch

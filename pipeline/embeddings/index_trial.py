@@ -42,13 +42,14 @@ def compare(methods: list[tuple[str, int]], *, sample: int, queries: int) -> lis
     chosen, parameters = parts[0].order_by("?").values("id", "embedding")[:sample].query.sql_with_params()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMP TABLE {_TABLE} ON COMMIT DROP AS {chosen}", parameters)
-        cursor.execute(f"SELECT count(*) FROM {_TABLE}")
+        cursor.execute(f"SELECT count(*) FROM {_TABLE}")  # nosec B608
         rows: int = cursor.fetchone()[0]
         if rows < TOP:
             return []
-        cursor.execute(f"SELECT embedding::text FROM {_TABLE} LIMIT %s", [queries])
+        cursor.execute(f"SELECT embedding::text FROM {_TABLE} LIMIT %s", [queries])  # nosec B608
         asked = [row[0] for row in cursor.fetchall()]
-        exact = [_asked(cursor, f"SELECT embedding <=> %s::vector AS d FROM {_TABLE}", [text]) for text in asked]
+        distances = f"SELECT embedding <=> %s::vector AS d FROM {_TABLE}"  # nosec B608
+        exact = [_asked(cursor, distances, [text]) for text in asked]
         return [_measured(cursor, Shape.for_rows(method, size, rows), rows, asked, exact) for method, size in methods]
 
 
@@ -71,7 +72,7 @@ def _measured(cursor: Any, shape: Shape, rows: int, asked: list[str], exact: lis
         started = time.perf_counter()
         found = _asked(
             cursor,
-            f"SELECT d FROM (SELECT embedding <=> %s::vector AS d FROM {_TABLE} "
+            f"SELECT d FROM (SELECT embedding <=> %s::vector AS d FROM {_TABLE} "  # nosec B608
             f"ORDER BY {column}::halfvec({shape.dimensions}) <=> %s::halfvec({shape.dimensions}) LIMIT %s) AS near",
             [text, cut, candidates],
         )

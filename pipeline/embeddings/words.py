@@ -152,7 +152,7 @@ def _best(rows: QuerySet[Embedding], words: list[_Word], count: int) -> list[tup
     with connection.cursor() as cursor:
         # The ORM would join the table to such a subquery once more; the scored rows are all there is to order.
         cursor.execute(
-            "SELECT id, weight::float8, length, occurred_at "
+            "SELECT id, weight::float8, length, occurred_at "  # nosec B608: the ORM's own statement
             f"FROM ({inner}) AS looked_at (id, weight, length, occurred_at) "
             "WHERE weight > 0 ORDER BY weight DESC, length, occurred_at DESC, id LIMIT %s",
             [*parameters, count],
