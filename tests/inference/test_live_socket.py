@@ -41,7 +41,7 @@ from tests.factories import (
 )
 from tests.inference.conftest import observation
 from tests.inference.sockets import Socket
-from tests.inference.waiting import wait_until
+from tests.inference.waiting import come_true, wait_until
 
 Watch = Callable[..., Socket]
 
@@ -409,8 +409,7 @@ async def test_a_viewer_who_comes_back_is_told_what_came_meanwhile(
     for step in (2, 3):
         publish(collection, **told(step))
     publish(collection, **told(4, "arm-02"))
-    while live_hub.live_hub()._boards[collection.pk].last < 4:
-        await asyncio.sleep(0.01)
+    await come_true(lambda: live_hub.live_hub()._boards[collection.pk].last >= 4)
     again = watch(cookie=cookie, resume=seen)
     await again.open()
     assert (await next_message(again, "hello"))["resumed"] is True

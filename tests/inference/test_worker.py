@@ -31,7 +31,7 @@ from inference.recorder import Recorder
 from tests.factories import CollectionFactory, DeploymentFactory, PolicyVersionFactory
 from tests.inference.conftest import jpeg, observation
 from tests.inference.policies.faulty import Gated
-from tests.inference.waiting import wait_until
+from tests.inference.waiting import come_true, wait_until
 
 URL = "/api/v1/inference"
 
@@ -159,9 +159,8 @@ class TestTheCircuit:
     ) -> None:
         """No worker runs here: the first probe is still under way."""
         self.let_probe(version)
-        probing = asyncio.create_task(robot.post(URL, json=observation(collection, deadline_ms=300)))
-        while not engine_redis().xlen(keys.queue(version.pk)):
-            await asyncio.sleep(0.005)
+        probing = asyncio.create_task(robot.post(URL, json=observation(collection, deadline_ms=1000)))
+        await come_true(lambda: engine_redis().xlen(keys.queue(version.pk)))
         second = await robot.post(URL, json=observation(collection))
         assert (second.status_code, second.json()["code"]) == (503, "circuit_open")
         assert (await probing).status_code == 504
@@ -202,8 +201,8 @@ class TestABatchThatFails:
             asyncio.create_task(robot.post(URL, json=observation(collection, robot=f"arm-{n}", instruction="fail")))
             for n in range(8)
         ]
-        while len(worker._served[version.pk]._batcher._waiting) < 8:  # read, decoded, and one batch
-            await asyncio.sleep(0.005)
+        # Read, decoded, and one batch.
+        await come_true(lambda: len(worker._served[version.pk]._batcher._waiting) == 8)
         Gated.gate.set()
         assert (await first).status_code == 200
         assert {response.status_code for response in await asyncio.gather(*rest)} == {502}
@@ -223,8 +222,7 @@ class TestASlowModel:
         self, robot: httpx.AsyncClient, collection: Collection, worker: InferenceWorker, version: PolicyVersion
     ) -> None:
         asked = [asyncio.create_task(robot.post(URL, json=observation(collection, step=step))) for step in range(2)]
-        while not _pending(version):
-            await asyncio.sleep(0.005)
+        await come_true(lambda: _pending(version))
         await asyncio.to_thread(worker.stop)
         answered, waiting = await asyncio.wait(asked, timeout=5, return_when=asyncio.FIRST_COMPLETED)
         assert {task.result().status_code for task in answered} == {200}
@@ -236,8 +234,8 @@ class TestASlowModel:
         self, robot: httpx.AsyncClient, collection: Collection, worker: InferenceWorker, version: PolicyVersion
     ) -> None:
         asked = [asyncio.create_task(robot.post(URL, json=observation(collection, step=step))) for step in range(6)]
-        while engine_redis().xlen(keys.queue(version.pk)) < 6:
-            await asyncio.sleep(0.005)
+        queue = keys.queue(version.pk)
+        await come_true(lambda: engine_redis().xlen(queue) + sum(task.done() for task in asked) >= 6)
         await sync_to_async(services.retire)(policy_version=version)
         assert {response.status_code for response in await asyncio.gather(*asked)} == {200}
         refused = await robot.post(URL, json=observation(collection))
@@ -255,8 +253,7 @@ class TestASlowModel:
         patient = [observation(collection, step=step) for step in range(2)]
         hurried = [observation(collection, step=10 + step, deadline_ms=40) for step in range(4)]
         first = [asyncio.create_task(robot.post(URL, json=body)) for body in patient]
-        while _pending(version) + sum(task.done() for task in first) < len(patient):
-            await asyncio.sleep(0.005)
+        await come_true(lambda: _pending(version) + sum(task.done() for task in first) >= len(patient))
         late = await asyncio.gather(*(robot.post(URL, json=body) for body in hurried))
         assert {response.status_code for response in late} == {504}
         assert {response.status_code for response in await asyncio.gather(*first)} == {200}

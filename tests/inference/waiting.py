@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,3 +19,10 @@ def wait_until(condition: Callable[[], T], *, seconds: float = 10.0) -> T:
             return value
         time.sleep(0.005)
     raise AssertionError(f"did not come true within {seconds} s")
+
+
+async def come_true(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """``wait_until`` for the running event loop. Raises ``TimeoutError``."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
