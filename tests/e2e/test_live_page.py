@@ -42,9 +42,9 @@ def test_the_page_follows_a_robot_to_its_last_step(
     expect(page.locator("#connection")).to_have_text("Live")
     page.evaluate(WATCH)
     _ask(system, step=0)
-    expect(page.locator("[data-robot=probe]")).to_contain_text("step 0")
+    expect(page.locator("[data-robot=probe]")).to_contain_text("step 0", timeout=20_000)
     answered = {step: _ask(system, step=step) for step in range(1, STEPS + 1)}
-    expect(page.locator("[data-robot=probe]")).to_contain_text(f"step {STEPS}")
+    expect(page.locator("[data-robot=probe]")).to_contain_text(f"step {STEPS}", timeout=20_000)
     shown = page.evaluate("window.shownAt")
     delays = [shown[str(step)] - at for step, at in answered.items() if str(step) in shown]
     record_property("median milliseconds from answer to screen", statistics.median(delays))
