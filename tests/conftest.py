@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.core.management.commands import flush
+from django.db import OperationalError
 from django.db.backends.postgresql.operations import DatabaseOperations
 from rest_framework.test import APIClient
 
@@ -37,8 +39,18 @@ def _flush_what_tests_made() -> Iterator[None]:
             "DELETE FROM rate_limit_tiers WHERE name NOT IN ('standard', 'high', 'unlimited')",
         ]
 
+    once = DatabaseOperations.execute_sql_flush
+
+    def again_after_a_deadlock(operations: DatabaseOperations, sql_list: list[str]) -> None:
+        """A page that was just closed may have a request under way, which locks the same rows in another order."""
+        for _ in range(3):
+            with suppress(OperationalError):
+                return once(operations, sql_list)
+        return once(operations, sql_list)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "sql_flush", deletes)
+        patch.setattr(DatabaseOperations, "execute_sql_flush", again_after_a_deadlock)
         patch.setattr(flush, "emit_post_migrate_signal", lambda *_args, **_kwargs: None)
         yield
 
