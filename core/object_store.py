@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -69,6 +70,21 @@ class LocalObjectStorage(FileSystemStorage):
             temporary.write_bytes(data)
         temporary.replace(target)
 
+    @contextmanager
+    def being_written(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write what becomes ``name`` when the block ends, and nothing where it fails."""
+        target = self._target(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as temporary:
+            try:
+                yield cast(BinaryIO, temporary)
+                temporary.flush()
+                os.fchmod(temporary.fileno(), 0o644)
+                Path(temporary.name).replace(target)
+            except BaseException:
+                Path(temporary.name).unlink(missing_ok=True)
+                raise
+
     def delete(self, name: str) -> None:
         """Delete a file, and the folders that it leaves empty: their names say what they held."""
         super().delete(name)
@@ -115,12 +131,8 @@ def put_file(key: str, path: Path, content_type: str | None = None) -> StoredBlo
         source.seek(0)
         storage = _storage()
         if isinstance(storage, LocalObjectStorage):
-            target = Path(storage.location) / key
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as temporary:
-                _copy(key, source, temporary)
-                os.fchmod(temporary.fileno(), 0o644)
-            Path(temporary.name).replace(target)
+            with storage.being_written(key) as target:
+                _copy(key, source, target)
         elif object_encryption.is_on():
             with tempfile.TemporaryFile() as encrypted:
                 _copy(key, source, encrypted)
@@ -139,16 +151,12 @@ def put_blocks(key: str, blocks: Iterable[bytes]) -> StoredBlob:
             whole.writelines(blocks)
             whole.flush()
             return put_file(key, Path(whole.name))
-    target = Path(storage.location) / checked_key(key)
-    target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as temporary:
+    with storage.being_written(key) as target:
         for block in blocks:
             digest.update(block)
-            temporary.write(block)
-        size = temporary.tell()
-        os.fchmod(temporary.fileno(), 0o644)
-    Path(temporary.name).replace(target)
+            target.write(block)
+        size = target.tell()
     return StoredBlob(key, size, digest.hexdigest())
 
 

@@ -51,7 +51,23 @@ def test_what_is_put_reads_back_with_its_digest(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(data)
     assert object_store.put_file("a/d.bin", source) == object_store.StoredBlob("a/d.bin", blob.bytes, blob.sha256)
-    assert object_store.get("a/b/c.bin") == object_store.get("a/d.bin") == data
+    assert object_store.put_blocks("a/e.bin", (data[:5], data[5:])) == object_store.StoredBlob(
+        "a/e.bin", blob.bytes, blob.sha256
+    )
+    assert object_store.get("a/b/c.bin") == object_store.get("a/d.bin") == object_store.get("a/e.bin") == data
+
+
+def test_what_fails_half_way_leaves_nothing_behind_and_the_old_bytes_in_place(root: Path) -> None:
+    object_store.put("half/way.bin", b"old")
+
+    def blocks() -> Iterator[bytes]:
+        yield b"new"
+        raise OSError("the source is gone")
+
+    with pytest.raises(OSError, match="the source is gone"):
+        object_store.put_blocks("half/way.bin", blocks())
+    assert object_store.get("half/way.bin") == b"old"
+    assert [path.name for path in (root / "half").iterdir()] == ["way.bin"]
 
 
 def test_what_is_not_there_is_a_file_not_found() -> None:
