@@ -46,13 +46,15 @@ class Load:
 
     def _drive(self, number: int) -> None:
         picture = base64.b64encode(jpeg()).decode()
+        # An episode of its own each time: a step that is there twice would be kept out of the next run's Parquet.
+        episode = f"durability-{uuid.uuid4().hex[:8]}-{number}"
         step = 0
         while not self._stopping.is_set():
             step += 1
             body = {
                 "collection": "demo",
                 "robot": f"load-{number}",
-                "episode": f"durability-{number}",
+                "episode": episode,
                 "step": step,
                 "instruction": "lift the red cube",
                 "state": [0.1 * number, 0.0, 0.2, 0.0, 0.0, 0.0, 0.08],
