@@ -12,25 +12,13 @@ from typing import Any
 from core.personal_data import patterns
 from core.personal_data.findings import Finding, without_overlaps
 
-# Without PHONE_NUMBER: Presidio takes a row of joint angles for one; our patterns accept only valid numbers.
-ENTITIES = (
-    "CREDIT_CARD",
-    "CRYPTO",
-    "EMAIL_ADDRESS",
-    "IBAN_CODE",
-    "IP_ADDRESS",
-    "MAC_ADDRESS",
-    "PERSON",  # found where a name model is installed
-    "URL",
-    "US_SSN",
-)
 SCORE_THRESHOLD = 0.4
 MODEL_SIZES = ("_trf", "_lg", "_md", "_sm")
 
 
 def detect(text: str) -> list[Finding]:
     """The personal data in ``text``, in order, without overlaps: what Presidio finds and what our patterns find."""
-    found = _analyzer().analyze(text, language="en", entities=list(ENTITIES), score_threshold=SCORE_THRESHOLD)
+    found = _analyzer().analyze(text, language="en", score_threshold=SCORE_THRESHOLD)
     return without_overlaps(
         [
             *patterns.detect(text),
@@ -59,6 +47,8 @@ def _analyzer() -> Any:
     model = name_model()
     models = [{"lang_code": "en", "model_name": model or "none"}]
     engine: NlpEngine = SpacyNlpEngine(models=models) if model else NoOpNlpEngine(models=models)
+    # Without its recogniser of telephone numbers, which takes a row of joint angles for one: our patterns accept only
+    # valid numbers.
     registry = RecognizerRegistry(
         recognizers=[
             recognizers.CreditCardRecognizer(),
