@@ -23,6 +23,7 @@ from tests.factories import (
     RobotFactory,
     UserFactory,
 )
+from tests.pages.conftest import NARROW, Visit
 from vla_project.pages import selectors
 from vla_project.pages.keyset import page_of
 
@@ -244,3 +245,17 @@ def test_the_overview_counts_labels_reviews_runs_and_storage(visitor: Client, co
     assert context["reviews"] == {"Accepted": 1, "Not reviewed": 1}
     assert [(run.written, run.quarantined) for run in context["runs"]] == [(9, 2)]
     assert [(kept.objects, kept.bytes) for kept in context["storage"]] == [(2, 40)]
+
+
+@pytest.mark.browser
+@pytest.mark.django_db(transaction=True)
+def test_on_a_phone_the_open_tab_and_everything_in_a_row_are_in_view(
+    visit: Visit, manager: Membership, collection: Collection
+) -> None:
+    MembershipFactory.create_batch(2, collection=collection)
+    page = visit(f"/collections/{collection.slug}/members/", manager.user, size=NARROW)
+    for shown in [page.locator(".tabs [aria-current]"), *page.get_by_role("button", name="Remove").all()]:
+        box = shown.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= NARROW["width"]
