@@ -36,8 +36,8 @@ _GAUGES = (
 
 def readings() -> list[dict[str, Any]]:
     """One entry for each GPU on which this process holds memory; bytes, and ``utilisation`` in 0..1 where known."""
+    torch = _imported("torch")
     # A process whose policies use no torch has none, and one whose torch has met no GPU must not start one to ask.
-    torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return []
     found = []
@@ -60,6 +60,17 @@ def readings() -> list[dict[str, Any]]:
             logger.debug("accelerator.utilisation_unknown", exc_info=True)
         found.append(entry)
     return found
+
+
+def _imported(name: str) -> Any:
+    """The module, or None where nobody has imported it to its end.
+
+    While another thread imports it, it stands in ``sys.modules`` with half of its names; an ``import`` here would wait
+    for seconds, and the heartbeat with it. So what the import system itself goes by is asked.
+    """
+    module = sys.modules.get(name)
+    being_imported = getattr(getattr(module, "__spec__", None), "_initializing", False)
+    return None if being_imported else module
 
 
 class AcceleratorReporter:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,3 +135,24 @@ def test_a_gpu_is_read_every_few_seconds_however_often_the_worker_beats(machine:
         now[0] += 0.5
 
     assert len(reads) == 2
+
+
+def test_a_torch_that_another_thread_is_importing_is_let_alone(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It stands in ``sys.modules`` with half of its names."""
+    gate = SimpleNamespace(begun=threading.Event(), may_end=threading.Event())
+    machine.setitem(sys.modules, "torch_gate", gate)
+    machine.delitem(sys.modules, "torch", raising=False)
+    (tmp_path / "torch.py").write_text(
+        "import torch_gate\ntorch_gate.begun.set()\ntorch_gate.may_end.wait(30)\ncuda = 1\n"
+    )
+    machine.syspath_prepend(tmp_path)
+    importing = threading.Thread(target=importlib.import_module, args=("torch",))
+    importing.start()
+    try:
+        assert gate.begun.wait(30)
+        assert accelerators.readings() == []
+    finally:
+        gate.may_end.set()
+        importing.join(30)
+        torch = sys.modules.pop("torch")
+    assert torch.cuda == 1
