@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -13,6 +14,7 @@ import numpy as np
 import orjson
 import structlog
 from channels.auth import get_user
+from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -50,7 +52,17 @@ _RECHECK_CREDENTIAL_SECONDS = 0.4
 _HELD_BYTES = 64 * 1024
 
 
-class LiveConsumer(AsyncWebsocketConsumer):
+class Consumer(AsyncWebsocketConsumer):
+    """What both sockets leave out of Channels' own: a thread and a Redis subscription for each robot and viewer."""
+
+    channel_layer_alias = "none"  # not configured: the hub fans out, and nobody addresses a single socket
+
+    async def dispatch(self, message: Mapping[str, Any]) -> None:
+        """Without Channels' look at old database connections: what asks the database here does that by itself."""
+        await getattr(self, get_handler_name(message))(message)
+
+
+class LiveConsumer(Consumer):
     """Sends a viewer what a collection's robots do, no faster than he takes it."""
 
     mailbox: Mailbox | None = None
@@ -212,7 +224,7 @@ def _may_still_watch(principal: Principal, collection_id: uuid.UUID) -> bool:
     return bool(Collection.objects.restrict(principal).filter(pk=collection_id).exists())
 
 
-class PolicyConsumer(AsyncWebsocketConsumer):
+class PolicyConsumer(Consumer):
     """Serves a robot whose client is openpi's: metadata first, then one chunk for each observation.
 
     Observations are answered one after another while the socket goes on reading, so pings are answered when the
