@@ -14,5 +14,3 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="WARNING")
 WHITENOISE_USE_FINDERS = True
 # Threads of a test keep no connection that would hinder the removal of its database.
 DATABASES["default"]["CONN_MAX_AGE"] = 0
-# A database that is migrated already, to make a copy of: tests/services.py keeps one.
-DATABASES["default"]["TEST"] = {"TEMPLATE": env.str("TEST_DATABASE_TEMPLATE", default=None)}
