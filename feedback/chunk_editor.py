@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,6 +100,20 @@ def chunk_editor(
         ],
     }
     return ChunkEditor(columns, rows, data)
+
+
+def is_edited(result: InferenceResult, posted: Sequence[Sequence[Any]], *, shown: Chunk | None = None) -> bool:
+    """Whether a person changed a number of the editor that held ``shown``, or else the result's chunk.
+
+    As the page wrote them: digits that its inputs do not hold are no change, nor are inputs that were not sent at all.
+    """
+    original = chunk_to_correct(result) or [[0.0] * len(row) for row in posted]
+    before = shown if shown is not None and _fits(shown, original) else original
+    pairs = zip(itertools.chain(*posted), itertools.chain(*before), strict=True)
+    was_sent = any(value != "" for row in posted for value in row)
+    if not was_sent or not _fits(posted, before):
+        return False
+    return any(value != float(_text(held)) for value, held in pairs)
 
 
 def _fits(values: Sequence[Sequence[Any]], original: Chunk) -> bool:

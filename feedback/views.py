@@ -22,7 +22,7 @@ from core.exception_handler import problem_response
 from core.problems import Problem, unauthenticated
 from feedback import agreement, disputes, likeness, scoring, selectors, services
 from feedback.choices import DisputeState, ReviewVerdict, SkipReason, TaskReason, TaskVerdict
-from feedback.chunk_editor import chunk_editor
+from feedback.chunk_editor import chunk_editor, is_edited
 from feedback.corrections import chunk_to_correct
 from feedback.forms import RATINGS, AnswerForm, ReviewForm, SettleForm, SimilarForm, SkipForm, add_problem, posted_chunk
 from feedback.models import Dispute, Feedback, FeedbackTask, TaskRule
@@ -108,6 +108,9 @@ class TaskView(LoginRequiredMixin, View):
         width = task.collection.action_space.dimensions.count()
         actions = posted_chunk(request.POST, steps=steps, dimensions=width)
         cells: dict[str, str] = {}
+        accepts = form.is_valid() and form.cleaned_data["verdict"] == TaskVerdict.ACCEPT
+        if accepts and is_edited(task.inference_result, actions):
+            form.add_error("verdict", _("You changed the chunk: choose “Correct” to keep it, or put its numbers back."))
         if form.is_valid():
             try:
                 services.submit_task(task_id=task.pk, annotator=_user(request), actions=actions, **form.cleaned_data)
@@ -290,6 +293,9 @@ class ReviewView(LoginRequiredMixin, View):
         steps = len(chunk_to_correct(result)) or answer.collection.horizon
         actions = posted_chunk(request.POST, steps=steps, dimensions=answer.collection.action_space.dimensions.count())
         cells: dict[str, str] = {}
+        accepts = form.is_valid() and form.cleaned_data["verdict"] == ReviewVerdict.ACCEPTED
+        if accepts and is_edited(result, actions, shown=answer.human_correction):
+            form.add_error("verdict", _("You changed the chunk: choose “Fix” to keep it, or put its numbers back."))
         if form.is_valid():
             is_fix = form.cleaned_data["verdict"] == ReviewVerdict.FIXED
             try:

@@ -10,6 +10,7 @@ from accounts.models import User
 from collections_app.models import Collection
 from feedback import services
 from feedback.choices import TaskState, TaskVerdict
+from feedback.chunk_editor import chunk_editor
 from feedback.models import Draft, Feedback, FeedbackTask, Review, TaskSkip
 from tests.factories import FeedbackTaskFactory, InferenceResultFactory, MembershipFactory
 from tests.feedback.conftest import chunk
@@ -219,6 +220,35 @@ def test_a_reviewer_sees_the_answer_and_accepts_it(signed_in: Any, answer: Feedb
 def test_a_reviewers_fix_is_their_own_chunk(signed_in: Any, answer: Feedback, reviewer: User) -> None:
     signed_in(reviewer).post(f"/feedback/review/{answer.pk}/", as_fields(chunk(0.3)) | {"verdict": "fixed"})
     assert Review.objects.get().fixed_actions == chunk(0.3)
+
+
+def test_a_changed_chunk_is_not_accepted_as_if_it_had_not_been(
+    signed_in: Any, task: FeedbackTask, annotator: User, reviewer: User
+) -> None:
+    given = services.submit_task(task_id=task.pk, annotator=annotator, verdict=TaskVerdict.CORRECT, actions=chunk(0.2))
+    path, client = f"/feedback/review/{given.pk}/", signed_in(reviewer)
+    response = client.post(path, as_fields(chunk(0.3)) | {"verdict": "accepted", "comment": "keep me"})
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert "You changed the chunk: choose “Fix”" in page
+    assert 'name="a-0-0" value="0.3"' in page
+    assert "keep me" in page
+    assert not Review.objects.exists()
+
+
+def test_an_annotator_who_changed_the_chunk_does_not_call_the_robots_good(
+    signed_in: Any, task: FeedbackTask, annotator: User
+) -> None:
+    client = signed_in(annotator)
+    client.post(f"/feedback/{task.pk}/take/")
+    changed = client.post(f"/feedback/{task.pk}/", as_fields(chunk(0.2)) | {"verdict": "accept"})
+    assert changed.status_code == 422
+    assert "You changed the chunk: choose “Correct”" in changed.content.decode()
+    assert not Feedback.objects.exists()
+    editor = chunk_editor(task.inference_result)
+    unchanged = {cell.name: cell.value for row in editor.rows for cell in row}
+    assert client.post(f"/feedback/{task.pk}/", unchanged | {"verdict": "accept"}).status_code == 302
+    assert Feedback.objects.get().verdict == TaskVerdict.ACCEPT
 
 
 def test_sending_back_without_a_word_is_refused_on_the_page(signed_in: Any, answer: Feedback, reviewer: User) -> None:
