@@ -115,7 +115,8 @@ def viewers(running: Running, sessions: list[str], *, slow: int = 0) -> Iterator
     assert process.stdout is not None
     process.stdin.write(" ".join(sessions).encode() + b"\n")
     process.stdin.flush()
-    process.stdout.readline()
+    if process.stdout.readline() != b"watching\n":
+        raise RuntimeError("The viewers did not come to watch.")
     try:
         yield process
     finally:
@@ -133,6 +134,7 @@ async def watch(port: int, sessions: list[str], *, slow: int) -> None:
         writer.write(
             (
                 f"GET /ws/inference?collection=bench HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+                f"Origin: http://127.0.0.1:{port}\r\n"
                 f"Connection: Upgrade\r\nSec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n"
                 f"Sec-WebSocket-Version: 13\r\nCookie: sessionid={session}\r\n\r\n"
             ).encode()
@@ -170,18 +172,25 @@ async def watch(port: int, sessions: list[str], *, slow: int) -> None:
         here = asyncio.Event()
         tasks.append(asyncio.create_task(one(session, number >= slow, here)))
         if number % 20 == 19:  # browsers do not all open in the same millisecond
-            await here.wait()
+            arrived = asyncio.create_task(here.wait())
+            await asyncio.wait([arrived, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            _raise_lost(tasks)
     await asyncio.sleep(1 if sessions else 0)
     sys.stdout.write("watching\n")
     sys.stdout.flush()
     began[0] = loop.time() + 2
     await loop.run_in_executor(None, sys.stdin.read)
-    lost = [task for task in tasks if task.done()]
-    if lost:
-        raise RuntimeError(f"{len(lost)} viewers were closed, the first: {lost[0].exception()}")
+    _raise_lost(tasks)
     sys.stdout.buffer.write(orjson.dumps({**seen, "seconds": loop.time() - began[0]}) + b"\n")
     sys.stdout.flush()
     os._exit(0)
+
+
+def _raise_lost(viewers: list[asyncio.Task[None]]) -> None:
+    """Nobody of whom a figure tells may be missing. Raises ``RuntimeError``."""
+    lost = [task for task in viewers if task.done()]
+    if lost:
+        raise RuntimeError(f"{len(lost)} viewers were refused or closed, the first: {lost[0].exception()}")
 
 
 async def _message(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, bytes]:
