@@ -2,9 +2,9 @@
 
     python -m benchmarks.search [--vectors 1000000] [--queries 200] [--folder FOLDER]
 
-Vectors are the real model's, of composed instructions, with noise. The index alone, and whole searches (a text that is
-encoded, vectors, words, fusion, rows), are each measured unfiltered and filtered to a collection that holds 1% of the
-rows. Starts a PostgreSQL and a Redis of its own; writes ``var/bench/search.json``.
+Vectors are the real model's, of composed instructions, with noise. The index alone, and whole searches of a viewer (a
+text that is encoded, vectors, words, fusion, the results' rows), are each measured unfiltered and filtered to a
+collection that holds 1% of the rows. Starts a PostgreSQL and a Redis of its own; writes ``var/bench/search.json``.
 
 With ``--folder`` the database is kept there: the first call fills it and builds the index, which takes long and keeps
 the machine busy; each further call only asks the queries, so that these can be measured on a quiet machine.
@@ -36,10 +36,33 @@ PLACES = ("on the table", "in the sink", "beside the robot")
 NOISE = 0.02
 NOISES = 4000
 SMALL_SHARE = 100  # every 100th row belongs to the small collection
+RESULTS = 100_000  # what the rows are about; every 100th belongs to the small collection too
+STEPS = 250  # of an episode
 TOP = 10
 SLUGS = {"all": "large", "1%": "small"}
 WARM_UP = 300  # other queries, after which most of the index has been read
-COMPARED = 50  # how many queries are also answered exactly, each a scan of every row
+COMPARED = 100  # how many queries are also answered exactly, each a scan of every row
+
+EPISODES = """
+INSERT INTO episodes (id, collection_id, external_id, instruction, outcome, tags, step_count, started_at, created_at)
+SELECT gen_random_uuid(), %(collection)s, 'episode-' || n, 'pick up the red cube', 'success', '{}', %(steps)s,
+    now() - interval '30 days' * random(), now()
+FROM generate_series(1, %(episodes)s) AS n
+"""
+INFERENCE_RESULTS = """
+WITH kept AS (
+    SELECT id, started_at, row_number() OVER () - 1 AS number FROM episodes WHERE collection_id = %(collection)s)
+INSERT INTO inference_results (
+    id, request_id, collection_id, episode_id, step, instruction, model_name, model_version, shadow, input_state,
+    output_actions, images, safety_score, safety_verdict, safety_violations, confidence, cached, queue_ms,
+    inference_time_ms, total_ms, batch_size, created_at)
+SELECT gen_random_uuid(), gen_random_uuid(), %(collection)s, kept.id, n / %(episodes)s, 'pick up the red cube',
+    'synthetic', '1', false, '[0.1,0.2,0.3,0.4,0.5,0.6,0.7]',
+    (SELECT jsonb_agg(jsonb_build_array(0.01 * h, 0.0, 0.1, 0, 0, 0, 0.5)) FROM generate_series(0, 7) AS h),
+    '{"base": "raw/2026-11-01/collection_bench/x/base.jpg"}', 0.9, 'pass', '[]', 0.5, false, 0.4, 20, 24, 4,
+    kept.started_at + interval '50 ms' * (n / %(episodes)s)
+FROM generate_series(0, %(results)s - 1) AS n JOIN kept ON kept.number = n %% %(episodes)s
+"""
 
 
 def main() -> None:
@@ -85,11 +108,16 @@ def measure(folder: Path, count: int, queries: int) -> None:
 
         django.setup()
         from django.core.management import call_command
+        from django.db import connection
 
         call_command("migrate", verbosity=0)
         built = folder / "built.json"
         if not built.exists():
             built.write_text(json.dumps(_build(count)))
+            connection.close()
+            # Written out at once: else that would go on for minutes, beside what is measured.
+            postgres.stop()
+            postgres.start()
         save("search", {**json.loads(built.read_text()), **_ask(queries)})
     finally:
         redis.stop()
@@ -109,6 +137,16 @@ def _build(count: int) -> dict[str, Any]:
     base = indexing_encoder(current_model()).encode(texts)
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX embedding_cosine, embedding_words, embedding_metadata, embedding_text")
+        for name, share in (("1%", SMALL_SHARE), ("all", 1)):
+            results = RESULTS // share
+            sizes: dict[str, Any] = {
+                "collection": collections[name].pk,
+                "results": results,
+                "episodes": results // STEPS,
+                "steps": STEPS,
+            }
+            cursor.execute(EPISODES, sizes)
+            cursor.execute(INFERENCE_RESULTS, sizes)
         _fill(cursor, base, texts, count, collections)
         say(f"{count} rows are in the table")
         cursor.execute("SET max_parallel_maintenance_workers = 2")
@@ -119,7 +157,7 @@ def _build(count: int) -> dict[str, Any]:
         )
         build = time.perf_counter() - started
         cursor.execute("CREATE INDEX embedding_words ON embeddings USING gin (search_vector)")
-        cursor.execute("VACUUM ANALYZE embeddings")
+        cursor.execute("VACUUM ANALYZE embeddings, inference_results, episodes")
         cursor.execute("SELECT pg_relation_size('embedding_cosine')")
         size = cursor.fetchone()[0]
     say(f"the index takes {size / 1e6:.0f} MB and was built in {build:.0f} s")
@@ -162,21 +200,29 @@ def _texts() -> list[str]:
 
 
 def _whole(name: str, slug: str | None, texts: list[str]) -> dict[str, Any]:
-    """Searches as a person's: the text is encoded, vectors and words are looked at, and the rows are read.
-
-    Then the same once more, when what was found is remembered.
+    """Searches of somebody who may view both collections: the text is encoded, vectors and words are looked at, and
+    the rows are read. Then the same once more, when what was found is remembered.
     """
     from django.core.cache import cache
 
+    from accounts.choices import Role
     from accounts.models import User
-    from pipeline.embeddings.search import SearchFilters, search
+    from collections_app.models import Collection, Membership
+    from pipeline.embeddings import search as searching
 
-    person, _created = User.objects.get_or_create(username="searcher", is_superuser=True)
+    person, _created = User.objects.get_or_create(username="searcher")
+    for collection in Collection.objects.filter(slug__in=SLUGS.values()):
+        Membership.objects.get_or_create(collection=collection, user=person, defaults={"role": Role.VIEWER})
 
     def ask(text: str) -> list[Any]:
-        return search(principal=person, text=f"{text}, please", filters=SearchFilters(collection=slug))
+        filters = searching.SearchFilters(collection=slug)
+        hits = searching.search(principal=person, text=f"{text}, please", filters=filters)
+        if not hits:
+            raise RuntimeError("A search found nothing.")
+        return hits
 
     cache.clear()  # of what a measurement before this one asked
+    searching._query_vector.cache_clear()
     for text in texts[-WARM_UP:]:
         ask(text)
     _, times = _timed(ask, texts[:-WARM_UP])
@@ -208,21 +254,30 @@ def _fill(cursor: Any, base: Vectors, texts: list[str], count: int, collections:
     with cursor.copy("COPY noise FROM STDIN") as copy:
         for number, vector in enumerate(noise.tolist()):
             copy.write_row((number, str(vector)))
-    cursor.execute("ANALYZE base, noise")
+    # Those of the small collection are numbered from -1 downwards.
     cursor.execute(
-        "INSERT INTO embeddings (id, collection_id, source_kind, source_id, safety_verdict, occurred_at, text, "
-        "text_sha256, embedding, model_name, model_revision, metadata, created_at) "
-        "SELECT gen_random_uuid(), CASE WHEN n %% %s = 0 THEN %s ELSE %s END, 'result', gen_random_uuid(), 'pass', "
-        "now(), base.text, '', l2_normalize(base.vector + one.vector + other.vector), %s, %s, '{}', now() "
-        "FROM (SELECT n, (random() * %s)::int AS b, (random() * %s)::int AS i, (random() * %s)::int AS j "
-        "FROM generate_series(1, %s) AS n) AS rows "
+        "CREATE TEMP TABLE about AS SELECT id, collection_id, created_at, "
+        "CASE WHEN collection_id = %s THEN -1 ELSE 1 END * row_number() OVER (PARTITION BY collection_id ORDER BY id) "
+        "- CASE WHEN collection_id = %s THEN 0 ELSE 1 END AS number FROM inference_results",
+        [collections["1%"].pk] * 2,
+    )
+    cursor.execute("ANALYZE base, noise, about")
+    cursor.execute(
+        "INSERT INTO embeddings (id, collection_id, source_kind, source_id, inference_result_id, safety_verdict, "
+        "occurred_at, text, text_sha256, embedding, model_name, model_revision, metadata, created_at) "
+        "SELECT gen_random_uuid(), about.collection_id, 'result', gen_random_uuid(), about.id, 'pass', "
+        "about.created_at, base.text, '', l2_normalize(base.vector + one.vector + other.vector), %s, %s, '{}', now() "
+        "FROM (SELECT CASE WHEN n %% %s = 0 THEN -1 - n / %s %% %s ELSE n %% %s END AS r, "
+        "(random() * %s)::int AS b, (random() * %s)::int AS i, (random() * %s)::int AS j "
+        "FROM generate_series(1, %s) AS n) AS rows JOIN about ON about.number = r "
         "JOIN base ON base.number = b JOIN noise AS one ON one.number = i JOIN noise AS other ON other.number = j",
         [
-            SMALL_SHARE,
-            collections["1%"].pk,
-            collections["all"].pk,
             model.name,
             model.revision,
+            SMALL_SHARE,
+            SMALL_SHARE,
+            RESULTS // SMALL_SHARE,
+            RESULTS,
             len(base) - 1,
             NOISES - 1,
             NOISES - 1,
