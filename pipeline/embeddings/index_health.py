@@ -1,4 +1,5 @@
-"""How the vector index is, hourly, and what it needs: vacuum after many deletions, new lists after much growth."""
+"""How the vector index is, hourly, and what it needs: vacuum after many deletions, new lists after much growth, and to
+be built anew where it finds too little or has become loose."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import structlog
 from django.db import connection, transaction
+from django.db.models import F, Min
 from django.utils import timezone
 from pgvector.django import CosineDistance
 
@@ -20,13 +22,22 @@ logger = structlog.get_logger(__name__)
 
 TOP = 10
 # Each is also answered exactly, by a scan of every row.
-QUERIES = 5
+QUERIES = 10
 MOST_ROWS_SCANNED = 3_000_000
 KEPT = timedelta(days=90)
 # Dead entries make a walk through the graph longer, and are only taken out by vacuum.
 DEAD_SHARE = 0.1
 # Lists were made for so many rows; with twice as many, each is twice as long.
 GROWTH = 2.0
+# An index that finds less is built anew. A few queries tell little: it takes two measurements, one after the other.
+WANTED_RECALL = 0.95
+# What vacuum took out leaves room that new rows fill only in part. Looked at from this size on.
+LOOSE = 1.5
+LOOSE_FROM_BYTES = 64_000_000
+# One that finds too little by its nature would be built anew each hour.
+BUILT_AT_MOST_EVERY = timedelta(days=1)
+MEMORY = "512MB"
+REBUILT = "built anew"
 
 
 def measure() -> VectorIndexHealth:
@@ -65,15 +76,35 @@ def maintain(health: VectorIndexHealth) -> str:
     wanted = vector_index.Shape.for_rows(health.method, health.dimensions, health.rows)
     if health.method == IVFFLAT and wanted.lists > GROWTH * health.lists:
         # The index that is there serves on; the next hour's visit takes it away.
-        vector_index.build(wanted, memory="512MB")
+        vector_index.build(wanted, memory=MEMORY)
         done = "new lists"
     else:
         vector_index.take_over()
+        if _must_be_rebuilt(health):
+            vector_index.rebuild(memory=MEMORY)
+            done = REBUILT
     if done:
         health.maintenance = done
         health.save(update_fields=["maintenance"])
         logger.info("vector_index.maintained", done=done, rows=health.rows)
     return done
+
+
+def _must_be_rebuilt(health: VectorIndexHealth) -> bool:
+    """Whether it finds too little, or takes much more room for a row than it took at its best."""
+    before = VectorIndexHealth.objects.filter(
+        method=health.method, dimensions=health.dimensions, lists=health.lists, measured_at__lt=health.measured_at
+    )
+    if before.filter(maintenance=REBUILT, measured_at__gt=health.measured_at - BUILT_AT_MOST_EVERY).exists():
+        return False
+    last = before.order_by("-measured_at").first()
+    if last is not None and all(seen.recall is not None and seen.recall < WANTED_RECALL for seen in (last, health)):
+        return True
+    if health.bytes < LOOSE_FROM_BYTES or not health.rows:
+        return False
+    large = before.filter(bytes__gte=LOOSE_FROM_BYTES, rows__gt=0)
+    tightest: float | None = large.aggregate(least=Min(F("bytes") * 1.0 / F("rows")))["least"]
+    return tightest is not None and health.bytes / health.rows > LOOSE * tightest
 
 
 def _recall() -> float | None:

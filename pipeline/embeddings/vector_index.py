@@ -109,6 +109,19 @@ def build(shape: Shape, *, memory: str) -> None:
     ask_afresh()
 
 
+def rebuild(*, memory: str) -> None:
+    """Make the index in place anew, of the same shape, while both reading and writing go on."""
+    concurrently = "" if connection.in_atomic_block else "CONCURRENTLY"
+    with connection.cursor() as cursor:
+        # What an attempt before this one left half done.
+        cursor.execute(f"DROP INDEX {concurrently} IF EXISTS {NAME}_ccnew")
+        cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [memory])
+        try:
+            cursor.execute(f"REINDEX INDEX {concurrently} {NAME}")
+        finally:
+            cursor.execute("RESET maintenance_work_mem")
+
+
 def take_over() -> None:
     """Drop the index that was in place. Call it when every process has known of the new one for a while."""
     concurrently = not connection.in_atomic_block
