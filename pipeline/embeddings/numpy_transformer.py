@@ -12,6 +12,10 @@ import numpy.typing as npt
 
 # Scalars here are Python's: one of numpy's own would make everything after it double precision, and three times slower.
 Floats = npt.NDArray[np.float32]
+# OpenBLAS multiplies matrices of so few products as they lie; larger ones it copies into another order first, which for
+# the few rows of a query takes as long as the multiplication. So a layer's outputs are computed some at a time.
+SMALL_PRODUCT = 250_000
+FEWEST_OUTPUTS = 16
 # Abramowitz and Stegun (1964), 7.1.26: erf to 1.5e-7.
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 
@@ -27,7 +31,7 @@ class NumpyTransformer:
         self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
         with safe_open(folder / "model.safetensors", framework="numpy") as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118  # it is no mapping
-            self.weights = {name: np.asarray(file.get_tensor(name), np.float32) for name in names}
+            self.weights = _in_one_piece(file, names)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._threads = ThreadpoolController()
 
@@ -49,12 +53,33 @@ class NumpyTransformer:
         return np.asarray((weights @ value).transpose(1, 0, 2).reshape(length, width))
 
     def linear(self, values: Floats, name: str) -> Floats:
-        return np.asarray(values @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"])
+        weight = self.weights[f"{name}.weight"]
+        length, outputs = len(values), len(weight)
+        step = SMALL_PRODUCT // values.size
+        if values.ndim == 1 or step < FEWEST_OUTPUTS:
+            return np.asarray(values @ weight.T + self.weights[f"{name}.bias"])
+        found = np.empty((length, outputs), np.float32)
+        for start in range(0, outputs, step):
+            np.matmul(values, weight[start : start + step].T, out=found[:, start : start + step])
+        return np.asarray(found + self.weights[f"{name}.bias"])
 
     def normalise(self, values: Floats, name: str, epsilon: float) -> Floats:
         centred = values - values.mean(axis=-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon)
         return np.asarray(scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"])
+
+
+def _in_one_piece(file: Any, names: list[str]) -> dict[str, Floats]:
+    """The weights side by side: the system gives one large piece large pages, and reading them goes a fifth faster."""
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    piece = np.empty(sum(map(math.prod, shapes.values())), np.float32)
+    weights, start = {}, 0
+    for name, shape in shapes.items():
+        end = start + math.prod(shape)
+        weights[name] = piece[start:end].reshape(shape)
+        weights[name][...] = file.get_tensor(name)
+        start = end
+    return weights
 
 
 def gelu(values: Floats) -> Floats:

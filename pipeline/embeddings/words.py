@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import and_, or_
+from typing import TypeAlias
 
 from django.contrib.postgres.search import SearchQuery
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Case, F, FloatField, Func, IntegerField, QuerySet, Value, When
-from django.db.models.expressions import Combinable
+from django.db.models import QuerySet
 
 from pipeline.models import Embedding
 
@@ -30,6 +30,8 @@ CANDIDATES = 50
 LOOKED_AT = 5000
 # PostgreSQL lists a word that some ten of the 30,000 rows of its sample have.
 SHARE_OF_UNKNOWN = 0.0004
+# ``(id, weight, length, occurred_at)`` of a row.
+Scored: TypeAlias = tuple[uuid.UUID, float, int, datetime]
 _PART = re.compile(r'(-?)"([^"]*)"?|(\S+)')
 
 
@@ -78,9 +80,14 @@ class _Word:
     share: float
 
     @property
+    def quoted(self) -> str:
+        """As PostgreSQL reads it: this very stem, whatever signs it has."""
+        escaped = self.stem.replace("\\", "\\\\").replace("'", "''")
+        return f"'{escaped}'"
+
+    @property
     def query(self) -> SearchQuery:
-        quoted = self.stem.replace("\\", "\\\\").replace("'", "''")
-        return SearchQuery(f"'{quoted}'", config="simple", search_type="raw")
+        return SearchQuery(self.quoted, config="simple", search_type="raw")
 
     @property
     def weight(self) -> float:
@@ -88,33 +95,77 @@ class _Word:
         return math.log(1.0 + 1.0 / self.share)
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a question that are no stop words. Rare ones are looked for; frequent ones only count, in what was
+    found by a rare one or by another ranking.
+    """
+
+    rare: tuple[_Word, ...]
+    frequent: tuple[_Word, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Words:
+        """Rare are the rarest words, as long as no more than ``LOOKED_AT`` rows have one of them, by estimate."""
+        words, total = _words(text)
+        words.sort(key=lambda word: word.share)
+        rare: list[_Word] = []
+        for word in words:
+            if total * (sum(other.share for other in rare) + word.share) > LOOKED_AT:
+                break
+            rare.append(word)
+        return cls(tuple(rare), tuple(words[len(rare) :]))
+
+    def look_for(self, rows: QuerySet[Embedding], count: int) -> list[Scored]:
+        """The best ``count`` of ``rows`` with one of the rare words: what needs no other ranking."""
+        if not self.rare:
+            return []
+        return self._best(rows.filter(search_vector=reduce(or_, (word.query for word in self.rare))), count)
+
+    def rank(
+        self, rows: QuerySet[Embedding], looked_for: list[Scored], found: Collection[uuid.UUID] | None, count: int
+    ) -> dict[uuid.UUID, float]:
+        """The ids of the ``count`` rows that have most of the words, best first, and how much each has: the share of
+        the words' weight, 0..1. Where no other ranking ``found`` any, those with all frequent words are looked for.
+        """
+        scored = {row[0]: row for row in looked_for}
+        if self.frequent:
+            all_of_them = reduce(and_, (word.query for word in self.frequent))
+            wanted = rows.filter(pk__in=found) if found else rows.filter(search_vector=all_of_them)
+            scored.update((row[0], row) for row in self._best(wanted, count))
+        ranked = sorted(scored.values(), key=lambda row: (-row[1], row[2], -row[3].timestamp(), row[0]))
+        whole = sum(word.weight for word in (*self.rare, *self.frequent))
+        return {row[0]: row[1] / whole for row in ranked[:count]}
+
+    def _best(self, rows: QuerySet[Embedding], count: int) -> list[Scored]:
+        """The best ``count`` among the first ``LOOKED_AT`` of ``rows``."""
+        words = (*self.rare, *self.frequent)
+        weight = " + ".join(["CASE WHEN said @@ %s::tsquery THEN %s::float8 ELSE 0 END"] * len(words))
+        weights = [value for word in words for value in (word.quoted, word.weight)]
+        looked_at = rows.order_by().values_list("pk", "search_vector", "occurred_at")[:LOOKED_AT]
+        try:
+            inner, parameters = looked_at.query.sql_with_params()
+        except EmptyResultSet:
+            return []
+        with connection.cursor() as cursor:
+            # The ORM would join the table to such a subquery once more; the scored rows are all there is to order. Of
+            # two texts with the same words, the shorter says less that was not asked for.
+            cursor.execute(
+                "SELECT id, weight, length, occurred_at FROM ("  # nosec B608: the ORM's own statement
+                f"SELECT id, {weight} AS weight, length(said) AS length, occurred_at "
+                f"FROM ({inner}) AS looked_at (id, said, occurred_at)) AS scored "
+                "WHERE weight > 0 ORDER BY weight DESC, length, occurred_at DESC, id LIMIT %s",
+                [*weights, *parameters, count],
+            )
+            return list(cursor.fetchall())
+
+
 def with_words(
     rows: QuerySet[Embedding], text: str, found: Collection[uuid.UUID] | None = None, *, count: int = CANDIDATES
 ) -> dict[uuid.UUID, float]:
-    """The ids of the ``count`` rows that have most of the words of ``text``, best first, and how much each has:
-    the share of the words' weight, 0..1.
-
-    Looked for are rows with one of the rare words, ``LOOKED_AT`` of them at most. Frequent words only count: in those
-    rows, and in the ones that another ranking has ``found``. Without such a ranking, rows with all of the frequent
-    words are looked for too.
-    """
-    words, total = _words(text)
-    words.sort(key=lambda word: word.share)
-    rare: list[_Word] = []
-    for word in words:
-        if total * (sum(other.share for other in rare) + word.share) > LOOKED_AT:
-            break
-        rare.append(word)
-    frequent = words[len(rare) :]
-    wanted = [rows.filter(search_vector=reduce(or_, (word.query for word in rare)))] if rare else []
-    if frequent and not found:
-        wanted.append(rows.filter(search_vector=reduce(and_, (word.query for word in frequent))))
-    elif frequent and found:
-        wanted.append(rows.filter(pk__in=found))
-    scored = {row[0]: row for part in wanted for row in _best(part, words, count)}
-    ranked = sorted(scored.values(), key=lambda row: (-row[1], row[2], -row[3].timestamp(), row[0]))
-    whole = sum(word.weight for word in words)
-    return {row[0]: row[1] / whole for row in ranked[:count]}
+    """The ranking of ``rows`` by the words of ``text``, see ``Words``."""
+    words = Words.of(text)
+    return words.rank(rows, words.look_for(rows, count), found, count)
 
 
 def _words(text: str) -> tuple[list[_Word], float]:
@@ -133,28 +184,3 @@ def _words(text: str) -> tuple[list[_Word], float]:
         )
         found = cursor.fetchall()
     return [_Word(stem, max(share, 1e-9)) for stem, share, _rows in found], max((row[2] for row in found), default=0.0)
-
-
-def _best(rows: QuerySet[Embedding], words: list[_Word], count: int) -> list[tuple[uuid.UUID, float, int, datetime]]:
-    """``(id, weight, length, occurred_at)`` of the best ``count`` among the first ``LOOKED_AT`` of ``rows``."""
-    weight: Combinable = Value(0.0, output_field=FloatField())
-    for word in words:
-        weight = weight + Case(
-            When(search_vector=word.query, then=Value(word.weight)), default=Value(0.0), output_field=FloatField()
-        )
-    # Of two texts with the same words, the shorter says less that was not asked for.
-    length = Func(F("search_vector"), function="length", output_field=IntegerField())
-    looked_at = rows.annotate(weight=weight, length=length).order_by().values("pk", "weight", "length", "occurred_at")
-    try:
-        inner, parameters = looked_at[:LOOKED_AT].query.sql_with_params()
-    except EmptyResultSet:
-        return []
-    with connection.cursor() as cursor:
-        # The ORM would join the table to such a subquery once more; the scored rows are all there is to order.
-        cursor.execute(
-            "SELECT id, weight::float8, length, occurred_at "  # nosec B608: the ORM's own statement
-            f"FROM ({inner}) AS looked_at (id, weight, length, occurred_at) "
-            "WHERE weight > 0 ORDER BY weight DESC, length, occurred_at DESC, id LIMIT %s",
-            [*parameters, count],
-        )
-        return list(cursor.fetchall())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 
+import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.choices import Role
 from accounts.models import AuditLog
 from pipeline import tasks
 from pipeline.embeddings import index_health, indexing, vector_index
+from pipeline.embeddings import search as search_module
 from pipeline.embeddings.search import MEANING, search
 from pipeline.embeddings.vector_index import HNSW, IVFFLAT, Shape
 from pipeline.models import Embedding, VectorIndexHealth
@@ -21,8 +25,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def fresh():
-    """What a process knows of the index outlives a test's transaction."""
+def fresh(monkeypatch):
+    """What a process knows of the index outlives a test's transaction; few rows would be compared without it."""
+    monkeypatch.setattr(search_module, "COMPARED_SINGLY", 0)
     vector_index.ask_afresh()
     yield
     vector_index.ask_afresh()
@@ -86,6 +91,20 @@ def test_searches_use_the_index_as_it_was_built(spoken, shape):
     assert "embedding_cosine" in nearest.explain()
 
 
+def test_few_rows_are_compared_one_by_one_and_found_are_the_same(spoken, monkeypatch):
+    rows = Embedding.objects.all()
+    vector = np.asarray(rows.first().embedding)
+    by_index = search_module.nearest(rows, vector)
+    monkeypatch.setattr(search_module, "COMPARED_SINGLY", 1000)
+
+    with CaptureQueriesContext(connection) as asked:
+        singly = search_module.nearest(rows, vector)
+
+    assert singly == by_index
+    assert not any("hnsw" in query["sql"] for query in asked)
+    assert search_module.nearest(rows.filter(collection__in=[]), vector) == {}
+
+
 def test_the_health_says_what_the_index_finds(spoken):
     tasks.look_after_vector_index()
 
@@ -109,3 +128,35 @@ def test_lists_are_made_anew_when_there_are_many_more_rows(spoken):
         cursor.execute("SELECT to_regclass('embedding_cosine_next')")
         assert cursor.fetchone() == (None,)
     assert vector_index.in_place() == Shape(IVFFLAT, lists=100)
+
+
+@pytest.mark.parametrize(
+    ("recalls", "bytes_per_row", "before", "wanted"),
+    [
+        ((0.90, 0.92), (1170, 1170), "", index_health.REBUILT),
+        ((0.99, 0.92), (1170, 1170), "", ""),  # ten queries may mistake it once
+        ((0.99, 0.99), (1170, 2400), "", index_health.REBUILT),
+        ((0.90, 0.92), (1170, 1170), index_health.REBUILT, ""),  # an hour ago, and it did not help
+    ],
+    ids=["finds too little", "found too little once", "has become loose", "is built anew once a day"],
+)
+def test_an_index_in_bad_health_is_built_anew_and_serves_on(spoken, recalls, bytes_per_row, before, wanted):
+    viewer = MembershipFactory(collection=spoken, role=Role.VIEWER).user
+    seen = [
+        VectorIndexHealth.objects.create(
+            method="hnsw", dimensions=384, rows=100_000, dead_rows=0, bytes=size * 100_000, recall=recall
+        )
+        for recall, size in zip(recalls, bytes_per_row, strict=True)
+    ]
+    VectorIndexHealth.objects.filter(pk=seen[0].pk).update(
+        measured_at=seen[1].measured_at - timedelta(hours=1), maintenance=before
+    )
+    files = "SELECT pg_relation_filenode('embedding_cosine')"
+    with connection.cursor() as cursor:
+        was = cursor.execute(files).fetchone()
+
+        assert index_health.maintain(seen[1]) == wanted
+
+        assert (cursor.execute(files).fetchone() != was) == bool(wanted)
+    assert VectorIndexHealth.objects.get(pk=seen[1].pk).maintenance == wanted
+    assert search(principal=viewer, text="part 7 of the blue box")[0].text == "pick up part 7 of the blue box"
