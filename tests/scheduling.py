@@ -1,7 +1,8 @@
-"""Pytest plug-in: which tests share a worker of pytest-xdist.
+"""Pytest plug-in: which tests share a worker of pytest-xdist, and which come first.
 
 A module's tests stay together, so that what it starts once (a browser, a model) is started once. All end-to-end tests
-stay together and come first: they share one running system, and nothing else takes as long.
+stay together and come first: they share one running system, and nothing else takes as long. The other long ones follow:
+the workers then end together, where one would otherwise wait while the other walks a matrix.
 xdist's own ``loadgroup`` tells groups by a suffix of the test's id, which pytest 9.2 does not keep.
 """
 
@@ -12,6 +13,14 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.scheduler.protocol import Scheduling
 
 SYSTEM = "tests/e2e/"
+LONGEST_FIRST = (
+    SYSTEM,
+    "tests/pages/test_every_page_in_a_browser.py",
+    "tests/security/",
+    "tests/feedback/browser/",
+    "tests/pipeline/test_interruption.py",
+    "",
+)
 
 
 class ModuleScheduling(LoadScopeScheduling):
@@ -29,4 +38,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(SYSTEM))
+    items.sort(key=lambda item: next(place for place, part in enumerate(LONGEST_FIRST) if item.nodeid.startswith(part)))

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
+from django.http import HttpResponse
 from django.template.response import SimpleTemplateResponse
 from django.test import Client
 from django.urls import get_resolver, reverse
@@ -22,6 +24,7 @@ from django.urls import get_resolver, reverse
 from accounts.choices import Permission, Role
 from accounts.models import ApiKey, User
 from collections_app.models import Collection, Membership
+from core import error_pages
 from feedback.models import GoldAnswer, TaskRule
 from feedback.webhooks.choices import SUBSCRIBABLE
 from feedback.webhooks.models import WebhookEndpoint
@@ -175,6 +178,8 @@ def ask(client: Client, method: str, url: str, watched: type[models.Model], body
     with transaction.atomic(), pytest.MonkeyPatch.context() as patch, writes_to((*CREATED, watched)) as writes:
         if not getattr(client, "reads", False):
             patch.setattr(SimpleTemplateResponse, "rendered_content", "")
+            patch.setattr(AdminSite, "each_context", lambda _site, _request: {})
+            patch.setattr(error_pages, "render", lambda *_args, status: HttpResponse(status=status))
         send = {"GET": client.get, "POST": client.post}.get(method)
         response = send(url, body) if send else client.generic(method, url)
         listing = (getattr(response, "context_data", None) or {}).get("cl")
