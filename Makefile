@@ -1,6 +1,6 @@
 # One command per thing. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint format bench requirements clean
+.PHONY: help install install-dev hooks run test lint format bench requirements clean
 
 python := .venv/bin/python
 sources := manage.py vla_project core accounts collections_app inference feedback pipeline tests benchmarks requirements
@@ -22,6 +22,9 @@ install: ## What the system needs, into .venv (run does it by itself)
 
 install-dev: ## What tests and checks need as well
 	@requirements/install.sh dev
+
+hooks: install-dev ## Check what is committed, from now on: ruff and the import contracts, in seconds
+	git config core.hooksPath .githooks
 
 run: install ## The whole system, until Ctrl-C
 	@exec $(python) -m vla_project.launcher run
