@@ -7,12 +7,12 @@ from contextvars import ContextVar
 
 from core.identifiers import uuid7
 
-_VALID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_VALID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _current: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def accept_request_id(offered: str | None) -> str:
-    """The caller's own id where it is 8 to 64 plain characters (it ends up in logs), a new one otherwise."""
+    """The caller's own id where it is 1 to 64 plain characters (it ends up in logs), a new one otherwise."""
     return offered if offered and _VALID.fullmatch(offered) else str(uuid7())
 
 

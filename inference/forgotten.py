@@ -48,7 +48,7 @@ def forget(collection: Collection, request_ids: Sized[uuid.UUID], *, archived: b
 
     What Redis holds of them goes first; it is told that they were recorded, so that a repeat asks the ledger.
     """
-    answers.forget(request_ids, collection.cameras)
+    answers.forget(collection.pk, request_ids, collection.cameras)
     InferenceRequest.objects.filter(pk__in=request_ids).delete()
     digest, now = _ARCHIVED if archived else _DELETED, timezone.now()
     InferenceRequest.objects.bulk_create(

@@ -92,7 +92,7 @@ class Publisher:
             if self._frame_is_due(submission.collection_id, submission.robot):
                 for camera, image in submission.images.items():
                     data = image.data if isinstance(image, EncodedImage) else encode_jpeg(image.array(), quality=80)
-                    pipeline.set(keys.frame(submission.request_id.hex, camera), data, ex=_FRAME_LIFE_SECONDS)
+                    pipeline.set(keys.frame(submission.collection_id, submission.request_id, camera), data, ex=_FRAME_LIFE_SECONDS)
                     thumbnails[camera] = reverse(
                         "live-frame", args=[submission.collection_slug, submission.request_id, camera]
                     )
@@ -136,6 +136,6 @@ def publish_feedback(collection_id: uuid.UUID, message: FeedbackMessage) -> None
     engine_redis().publish(keys.live(collection_id.hex), orjson.dumps(message))
 
 
-def frame(request_id: uuid.UUID, camera: str) -> bytes | None:
-    """The picture of a recent step, while somebody watched."""
-    return engine_redis().get(keys.frame(request_id.hex, camera))
+def frame(collection_id: uuid.UUID, request_id: uuid.UUID, camera: str) -> bytes | None:
+    """The picture of a recent step of the collection, while somebody watched."""
+    return engine_redis().get(keys.frame(collection_id, request_id, camera))

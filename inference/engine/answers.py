@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from core.redis import engine_redis
 from inference.engine import keys, scripts
@@ -19,14 +19,13 @@ def unrecorded(request_id: uuid.UUID) -> bytes | None:
     return engine_redis().hget(keys.answer(request_id), "a")
 
 
-def forget(request_ids: Iterable[uuid.UUID], cameras: Iterable[str]) -> None:
-    """Drop the answers and the pictures shown live of requests whose records are deleted."""
-    identifiers = [request_id.hex for request_id in request_ids]
-    if not identifiers:
+def forget(collection_id: uuid.UUID, request_ids: Collection[uuid.UUID], cameras: Iterable[str]) -> None:
+    """Drop the answers and the pictures shown live of a collection's requests whose records are deleted."""
+    if not request_ids:
         return
     client = engine_redis()
-    client.register_script(scripts.FORGET)(keys=[keys.answer(identifier) for identifier in identifiers])
-    frames = [keys.frame(identifier, camera) for identifier in identifiers for camera in cameras]
+    client.register_script(scripts.FORGET)(keys=[keys.answer(request_id) for request_id in request_ids])
+    frames = [keys.frame(collection_id, request_id, camera) for request_id in request_ids for camera in cameras]
     if frames:
         client.delete(*frames)
 

@@ -13,7 +13,7 @@
 ``replies:<process>``       channel: answers for one web process
 ``live:<collection>``       channel: what viewers of a collection see
 ``control``                 channel: something changed in the registry of policy versions
-``frame:<request>:<cam>``   the image of a recent step, kept while somebody watches
+``frame:<collection>:…``    the image of a request by a camera, kept while somebody watches
 ==========================  =========================================================================================
 """
 
@@ -79,8 +79,8 @@ def control() -> str:
     return key("control")
 
 
-def frame(request_id: uuid.UUID | str, camera: str) -> str:
-    return key("frame", request_id, camera)
+def frame(collection_id: uuid.UUID, request_id: uuid.UUID, camera: str) -> str:
+    return key("frame", collection_id, request_id, camera)
 
 
 def result_cache(version_id: uuid.UUID | str, digest: str) -> str:

@@ -89,7 +89,7 @@ def test_an_api_route_that_is_not_there_is_a_problem(client: APIClient) -> None:
     [
         ("robot-7_step.3", True),
         ("0123456789abcdef" * 4, True),
-        ("short", False),
+        ("7", True),
         ("x" * 65, False),
         ("with space!", False),
         ("line\\nbreak0", False),

@@ -124,7 +124,7 @@ def test_what_repeats_or_tells_of_the_record_goes_with_it(collection):
     embeddings_file.write(collection)
     client = engine_redis()
     client.hset(keys.answer(result.request_id), mapping={"d": b"d", "a": b"{the answer}"})
-    client.set(keys.frame(result.request_id, "base"), b"jpeg")
+    client.set(keys.frame(collection.pk, result.request_id, "base"), b"jpeg")
 
     retention.apply(rule(collection))
 

@@ -135,8 +135,8 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "results/<uuid:request_id>/"): page("/results/{result}/", READ, 302),
     ("GET", "live/"): page("/live/", READ, 200, 302, listing=True),
     ("GET", "live/<slug:slug>/"): page("/live/{slug}/", READ),
-    ("GET", "live/<slug:slug>/frames/<uuid:request_id>/<slug:camera>"): page(
-        "/live/{slug}/frames/{result}/base", READ, 302, unknown=404
+    ("GET", "live/<slug:slug>/frames/<uuid:request_id>/<slug:camera>"): Row(
+        "/live/{slug}/frames/{result}/base", READ, frozenset({302})
     ),
     # feedback pages
     ("GET", "feedback/"): page("/feedback/", ANNOTATE, listing=True),
