@@ -92,7 +92,11 @@ class Publisher:
             if self._frame_is_due(submission.collection_id, submission.robot):
                 for camera, image in submission.images.items():
                     data = image.data if isinstance(image, EncodedImage) else encode_jpeg(image.array(), quality=80)
-                    pipeline.set(keys.frame(submission.collection_id, submission.request_id, camera), data, ex=_FRAME_LIFE_SECONDS)
+                    pipeline.set(
+                        keys.frame(submission.collection_id, submission.request_id, camera),
+                        data,
+                        ex=_FRAME_LIFE_SECONDS,
+                    )
                     thumbnails[camera] = reverse(
                         "live-frame", args=[submission.collection_slug, submission.request_id, camera]
                     )
