@@ -1,4 +1,4 @@
-"""Headless Chromium for tests: the system's where there is one, playwright's own otherwise."""
+"""Headless Chromium for tests: its shell without a browser's windows where there is one, else the whole browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+# Debian's, in order of preference; playwright's own where there is none.
+INSTALLED = ("/usr/bin/chromium-headless-shell", "/usr/bin/chromium", "/usr/bin/chromium-browser")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -20,7 +22,7 @@ FLAGS = (
 
 @contextmanager
 def open_chromium() -> Iterator[Browser]:
-    executable = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(p).exists()), None)
+    executable = next((path for path in INSTALLED if Path(path).exists()), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(args=list(FLAGS), executable_path=executable)
         yield browser

@@ -14,6 +14,7 @@ from xdist.scheduler.protocol import Scheduling
 
 SYSTEM = "tests/e2e/"
 LONGEST_FIRST = (
+    SYSTEM + "test_whole_system.py",  # with its robot, which then rests
     SYSTEM,
     "tests/pages/test_every_page_in_a_browser.py",
     "tests/security/",

@@ -21,7 +21,14 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     running.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def nothing_but_answers(system: RunningSystem) -> Iterator[None]:
+    """The demo robot, the pipeline and the clock rest: robots are answered and recorded without them."""
+    with system.resting(r"manage\.py demo_robot", "-Q pipeline", " beat "):
+        yield
+
+
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     with open_chromium() as browser:
         yield browser

@@ -89,9 +89,9 @@ class RunningSystem:
         ).stdout
 
     @contextmanager
-    def resting_robot(self) -> Iterator[None]:
-        """The demo robot holds still meanwhile, and leaves its share of the processor to others."""
-        pids = self.pids(r"manage\.py demo_robot")
+    def resting(self, *patterns: str) -> Iterator[None]:
+        """Descendants whose command line matches hold still, and leave their share of the processor to others."""
+        pids = self.pids("|".join(patterns))
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         yield

@@ -20,7 +20,7 @@ from tests.e2e.system import RunningSystem
 from tests.inference.conftest import jpeg
 from tests.inference.waiting import wait_until
 
-pytestmark = [pytest.mark.processes]
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("nothing_but_answers")]
 
 ROBOTS = 4
 
@@ -74,12 +74,6 @@ class Load:
             except (urllib.error.URLError, ConnectionError, TimeoutError, OSError):
                 self.refused += 1
                 self._stopping.wait(0.05)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _resting_robot(system: RunningSystem) -> Iterator[None]:
-    with system.resting_robot():
-        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

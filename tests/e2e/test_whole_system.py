@@ -61,8 +61,9 @@ def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_a
     assert camera.evaluate("image => image.naturalWidth") > 0
 
     # One chunk is corrected.
+    with system.database() as connection:
+        wait_until(lambda: connection.execute("SELECT 1 FROM feedback_tasks").fetchone(), seconds=60)
     page.goto(f"{system.base_url}/feedback/")
-    wait_until(lambda: page.reload() and not page.get_by_text("Nothing waits").count(), seconds=60)
     page.locator("[data-shortcut=n]").click()
     expect(page.locator("form[data-editor]")).to_be_visible()
     task_id = urllib.parse.urlsplit(page.url).path.split("/")[2]

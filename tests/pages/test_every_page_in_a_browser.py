@@ -8,7 +8,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page
@@ -17,6 +16,7 @@ from accounts.models import ApiKey, User
 from core.problems import forbidden
 from inference.models import Deployment, InferenceResult
 from pipeline.models import Export, PipelineRun, StageRun, StoredObject
+from tests import axe
 from tests.factories import (
     DeploymentFactory,
     FeedbackFactory,
@@ -60,7 +60,6 @@ PAGES = {
     "404": "/nothing/",
 }
 FOR_NOBODY = {"log in": "/login/", "404 for nobody": "/nothing/", "API for nobody": "/api/v1/docs"}
-AXE = {"resultTypes": ["violations"]}
 # Swagger UI's headings, landmarks and buttons are not ours to change.
 SWAGGERS = {
     "heading-order",
@@ -110,7 +109,7 @@ def faults_of(page: Page, paths: dict[str, str]) -> dict[str, Any]:
         page.goto(path)
         if path == PAGES["API"]:
             page.locator(".opblock").first.wait_for()
-        found = Axe().run(page, options=AXE).response["violations"]
+        found = axe.violations(page)
         if name.startswith("API"):
             found = [fault for fault in found if fault["id"] not in SWAGGERS]
         if found:

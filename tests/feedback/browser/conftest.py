@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.test import Client
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from accounts.choices import Role
 from accounts.models import User
 from collections_app.models import Collection
 from core import object_store
 from feedback.models import FeedbackTask
+from tests.chromium import open_chromium
 from tests.factories import CollectionFactory, EpisodeFactory, FeedbackTaskFactory, InferenceResultFactory
 from tests.factories import MembershipFactory as Member
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def chromium() -> Iterator[Browser]:
     """One for a module. Meanwhile Playwright keeps an event loop on this thread, which Django must not mind."""
-    installed = Path("/usr/bin/chromium")
-    options: dict[str, Any] = {"executable_path": str(installed)} if installed.exists() else {}
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, open_chromium() as browser:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(args=FLAGS, **options)
         yield browser
-        browser.close()
 
 
 @pytest.fixture
