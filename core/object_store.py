@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -152,10 +153,11 @@ def put_blocks(key: str, blocks: Iterable[bytes]) -> StoredBlob:
             whole.flush()
             return put_file(key, Path(whole.name))
     digest = hashlib.sha256()
-    with storage.being_written(key) as target:
+    with storage.being_written(key) as target, ThreadPoolExecutor(1, thread_name_prefix="hash") as beside:
         for block in blocks:
-            digest.update(block)
+            hashed = beside.submit(digest.update, block)
             target.write(block)
+            hashed.result()
         size = target.tell()
     return StoredBlob(key, size, digest.hexdigest())
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection
+from django.db.backends.postgresql.psycopg_any import mogrify
 from django.db.models import BigIntegerField, BooleanField, F, Func, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
@@ -103,7 +104,7 @@ def read(results: QuerySet[InferenceResult], *, as_of: datetime) -> pa.Table:
 
     Everything is held in memory: the caller bounds ``results``.
     """
-    table = _copied(in_order(results).values_list(*_SOURCES.values()))
+    table = copied(in_order(results).values_list(*_SOURCES.values()), _TYPES)
     columns = {name: table.column(name) for name in table.column_names}
     columns["created_at"] = columns["created_at"].cast(RAW_SCHEMA.field("created_at").type)
     columns["outcome"] = columns["outcome"].fill_null("")
@@ -116,25 +117,29 @@ def read(results: QuerySet[InferenceResult], *, as_of: datetime) -> pa.Table:
     return pa.table([columns[name] for name in RAW_SCHEMA.names], schema=RAW_SCHEMA)
 
 
-def _copied(rows: QuerySet[InferenceResult, Any]) -> pa.Table:
-    """The columns of ``_SOURCES``, of one chunk each."""
+def copied(rows: QuerySet[InferenceResult, Any], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """What a ``values_list`` selects, in columns of one chunk each, named and typed by ``types`` in its order.
+
+    Several of the server's processes may work on a COPY, which they may not on what a cursor reads.
+    """
     sql, parameters = rows.query.sql_with_params()
     with (
         connection.cursor() as cursor,
         connection.wrap_database_errors,
-        cursor.copy(f"COPY ({sql}) TO STDOUT (FORMAT csv)", parameters) as copy,
+        # Composed here: with DEBUG, Django's cursor copies without parameters only.
+        cursor.copy(mogrify(f"COPY ({sql}) TO STDOUT (FORMAT csv)", parameters, connection)) as copy,
     ):
         data = b"".join(copy)
     if not data:
-        return pa.schema(_TYPES).empty_table()
+        return pa.schema(types).empty_table()
     return pa_csv.read_csv(
         io.BytesIO(data),
         # One block, one thread: other cores have their own workers.
-        read_options=pa_csv.ReadOptions(column_names=list(_TYPES), use_threads=False, block_size=len(data)),
+        read_options=pa_csv.ReadOptions(column_names=list(types), use_threads=False, block_size=len(data)),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
         # PostgreSQL writes null as nothing and an empty text as "".
         convert_options=pa_csv.ConvertOptions(
-            column_types=_TYPES, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
         ),
     ).combine_chunks()
 

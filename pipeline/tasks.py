@@ -143,7 +143,6 @@ def process_shard(shard_id: int) -> None:
             if runner.shard_failed(shard, error):
                 process_shard.apply_async((shard_id,), countdown=2**shard.attempts)
             return
-    runner.refresh(shard.run)
     try:
         runner.finish(shard.run)
     except Exception as error:

@@ -8,13 +8,16 @@ from datetime import datetime
 from itertools import pairwise
 from uuid import UUID
 
+import pyarrow as pa
 from django.db.models import Count, F, QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from inference.models import InferenceResult
+from pipeline import records
 
 # Memory is bounded by this, not by the collection: about 10 kB a record while it is worked on.
 CUT_RECORDS = 10_000
+_SIZES = {"episode": pa.string(), "records": pa.int64()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,7 @@ def cuts(
     results = results.order_by()
     first = last = None
     held = 0
-    groups = results.exclude(episode=None).values("episode").annotate(records=Count("pk")).order_by("episode")
-    for group in groups.iterator(chunk_size=2000):
-        episode, count = group["episode"], group["records"]
+    for episode, count in _episodes(results):
         if first is not None and held + count > size:
             yield Cut(first, last, start, end, held)
             first, held = None, 0
@@ -62,6 +63,14 @@ def cuts(
         yield Cut(first, last, start, end, held)
     for since, until, part in _stretches(results.filter(episode=None), start, end, size):
         yield Cut(None, None, since, until, part)
+
+
+def _episodes(results: QuerySet[InferenceResult]) -> Iterator[tuple[UUID, int]]:
+    """Each episode of ``results``, in order, and how many of them it has."""
+    sizes = results.exclude(episode=None).values("episode").annotate(records=Count("pk")).order_by("episode")
+    table = records.copied(sizes.values_list("episode", "records"), _SIZES)
+    for batch in table.to_batches(max_chunksize=2000):
+        yield from zip(map(UUID, batch.column("episode").to_pylist()), batch.column("records").to_pylist(), strict=True)
 
 
 def _stretches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -12,8 +12,8 @@ from django.utils import timezone
 from accounts import audit
 from pipeline import signals
 from pipeline.choices import JobState, Stage
-from pipeline.models import PipelineRun, QuarantinedRecord, RunShard, StageRun
-from pipeline.runs import publication, shards
+from pipeline.models import PipelineRun, QuarantinedRecord, RunShard
+from pipeline.runs import progress, publication, shards
 from pipeline.runs.planning import plan
 from pipeline.storage import layout
 
@@ -31,28 +31,13 @@ def execute(run: PipelineRun, *, report: Callable[[PipelineRun], None] | None = 
         plan(run)
         for shard in run.shards.unfinished().order_by("number").select_related("run__collection__action_space"):
             shards.process(shard)
-            refresh(run)
             if report is not None:
+                run.refresh_from_db(fields=["progress", "records_out"])
                 report(run)
         return finish(run)
     except Exception as error:
         fail(run, error)
         raise
-
-
-def refresh(run: PipelineRun) -> PipelineRun:
-    """Bring the run's progress and its stages' counts up to date from its shards."""
-    done = list(run.shards.filter(state=JobState.SUCCEEDED).values_list("stage_counts", flat=True))
-    planned = run.shards.count()
-    for stage in run.stages.all():
-        counts = [stages[stage.stage] for stages in done if stage.stage in stages]
-        if counts:
-            _set_counts(stage, counts, JobState.SUCCEEDED if len(done) == planned else JobState.RUNNING)
-    run.progress = 0.95 * len(done) / planned if planned else 0.95
-    run.records_out = sum(stages[Stage.WRITE]["records_out"] for stages in done)
-    run.heartbeat_at = timezone.now()
-    run.save(update_fields=["progress", "records_out", "heartbeat_at"])
-    return run
 
 
 def finish(run: PipelineRun) -> PipelineRun:
@@ -65,7 +50,7 @@ def finish(run: PipelineRun) -> PipelineRun:
         )
         if run.state != JobState.RUNNING or run.shards.unfinished().exists():
             return run
-        refresh(run)
+        progress.settle(run)
         started = timezone.now()
         manifest = publication.publish(run)
         run.records_quarantined = run.quarantined.values("inference_result").distinct().count()
@@ -76,7 +61,6 @@ def finish(run: PipelineRun) -> PipelineRun:
         run.report = {"manifest": manifest.key, "sha256": manifest.sha256, "stages": _stage_totals(run)}
         run.save()
         seconds = (run.finished_at - started).total_seconds()
-        run.stages.exclude(stage=Stage.PUBLISH).update(state=JobState.SUCCEEDED)
         run.stages.filter(stage=Stage.PUBLISH).update(
             state=JobState.SUCCEEDED, records_in=run.records_out, records_out=run.records_out, seconds=seconds
         )
@@ -107,16 +91,6 @@ def shard_failed(shard: RunShard, error: Exception) -> bool:
 
 def manifest_key(run: PipelineRun) -> str:
     return layout.run_folder(run.collection.slug, run.pk) + publication.MANIFEST_NAME
-
-
-def _set_counts(stage: StageRun, counts: list[Mapping[str, Any]], state: JobState) -> None:
-    names = sorted({name for entry in counts for name in entry["counts"]})
-    stage.state = state
-    stage.records_in = sum(entry["records_in"] for entry in counts)
-    stage.records_out = sum(entry["records_out"] for entry in counts)
-    stage.seconds = sum(entry["seconds"] for entry in counts)
-    stage.counts = {name: sum(entry["counts"].get(name, 0) for entry in counts) for name in names}
-    stage.save()
 
 
 def _stage_totals(run: PipelineRun) -> dict[str, Any]:

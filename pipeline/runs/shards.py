@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from core import object_store
 from core.personal_data.presidio import detect
@@ -20,7 +19,7 @@ from pipeline.choices import Stage as StageName
 from pipeline.embeddings import indexing
 from pipeline.models import PipelineRun, QuarantinedRecord, RunShard
 from pipeline.pseudonyms import Pseudonyms
-from pipeline.runs import parquet, publication, selection
+from pipeline.runs import parquet, progress, selection, spreadsheet
 from pipeline.runs.planning import reference
 from pipeline.runs.summary import Summary
 from pipeline.stages.anomalies import DetectAnomalies
@@ -42,7 +41,8 @@ def process(shard: RunShard) -> None:
     Raises whatever a stage raises; the shard then remains unfinished.
     """
     run = shard.run
-    RunShard.objects.filter(pk=shard.pk).update(state=JobState.RUNNING, attempts=F("attempts") + 1)
+    unfinished = RunShard.objects.unfinished().filter(pk=shard.pk)  # somebody may have done it meanwhile
+    unfinished.update(state=JobState.RUNNING, attempts=F("attempts") + 1)
     counts: dict[str, dict[str, Any]] = {}
     quarantined: list[QuarantinedRecord] = []
     table = records.read(selection.of_shard(shard), as_of=run.created_at)
@@ -64,10 +64,8 @@ def process(shard: RunShard) -> None:
     file, summary = _write(shard, parquet.in_schema(table), counts)
     with transaction.atomic():
         QuarantinedRecord.objects.bulk_create(quarantined, ignore_conflicts=True)
-        RunShard.objects.filter(pk=shard.pk).update(
-            state=JobState.SUCCEEDED, stage_counts=counts, file=file, summary=summary, error=""
-        )
-        PipelineRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
+        if unfinished.update(state=JobState.SUCCEEDED, stage_counts=counts, file=file, summary=summary, error=""):
+            progress.add(run.pk, counts)
 
 
 def stages(run: PipelineRun) -> list[Stage]:
@@ -96,7 +94,7 @@ def _write(
     folder = layout.run_folder(run.collection.slug, run.pk)
     name = layout.batch_name(shard.number)
     entry = catalogue.store(folder + name, parquet.encode(table), **owners)
-    rows = catalogue.store(folder + layout.csv_part_name(shard.number), publication.csv_rows(table), **owners)
+    rows = catalogue.store(folder + layout.csv_part_name(shard.number), spreadsheet.rows_of(table), **owners)
     summary = Summary(RecordSpec.of(run.collection, as_of=run.created_at))
     summary.add(table)
     counts[StageName.WRITE] = _count(table.num_rows, table.num_rows, started, {"bytes": entry.bytes})

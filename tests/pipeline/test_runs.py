@@ -10,13 +10,15 @@ import duckdb
 import orjson
 import pyarrow.parquet as pq
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditLog
 from core import object_store
 from pipeline import services
 from pipeline.choices import JobState, Stage
 from pipeline.models import Embedding, PipelineRun, StoredObject
-from pipeline.runs import cuts, runner
+from pipeline.runs import cuts, planning, runner, shards
 from tests.factories import CollectionFactory, FeedbackFactory, InferenceResultFactory
 from tests.pipeline.factories import make_episode
 
@@ -180,6 +182,68 @@ def test_a_run_that_was_cut_off_resumes_to_the_same_bytes(monkeypatch, objects: 
     runner.execute(PipelineRun.objects.get(pk=run.pk))
 
     assert {path: path.read_bytes() for path in objects.rglob("*") if path.is_file()} == undisturbed
+
+
+def test_progress_follows_the_records_of_finished_shards(monkeypatch):
+    monkeypatch.setattr(cuts.cuts, "__kwdefaults__", {"size": 10})
+    collection = CollectionFactory()
+    for _ in range(4):
+        make_episode(collection, steps=8)
+    seen: list[tuple[float, int, int]] = []
+
+    def look(run: PipelineRun) -> None:
+        validate = run.stages.get(stage=Stage.VALIDATE)
+        seen.append((round(run.progress, 4), run.records_out, validate.records_in))
+
+    runner.execute(services.start_run(collection=collection, enqueue=False), report=look)
+
+    assert seen == [(0.2375, 8, 8), (0.475, 16, 16), (0.7125, 24, 24), (0.95, 32, 32)]
+
+
+def test_a_shard_that_two_workers_do_is_counted_once():
+    collection = CollectionFactory()
+    make_episode(collection, steps=5)
+    run = services.start_run(collection=collection, enqueue=False)
+    planning.plan(run)
+    shard = run.shards.select_related("run__collection__action_space").get()
+
+    shards.process(shard)
+    shards.process(shard)
+
+    assert run.stages.get(stage=Stage.VALIDATE).records_in == 5
+    run.refresh_from_db()
+    assert run.records_out == 5
+
+
+def test_a_part_of_the_csv_that_was_torn_is_made_again(monkeypatch, objects: Path):
+    monkeypatch.setattr(cuts.cuts, "__kwdefaults__", {"size": 10})
+    collection = CollectionFactory()
+    for _ in range(3):
+        make_episode(collection, steps=8)
+    run = run_over(collection)
+    csv = objects / folder_of(run) / "validated_data.csv"
+    whole = csv.read_bytes()
+    run.shards.update(state=JobState.QUEUED, stage_counts={})
+    PipelineRun.objects.filter(pk=run.pk).update(state=JobState.RUNNING)
+    for shard in run.shards.order_by("number").select_related("run__collection__action_space"):
+        shards.process(shard)
+    part = objects / folder_of(run) / "batch_002.csv"
+    part.write_bytes(part.read_bytes()[:100])
+
+    runner.finish(run)
+
+    assert csv.read_bytes() == whole
+    assert manifest_of(run)["statistics"]["state"]["count"] == 24, "each shard is counted once"
+
+
+def test_records_are_read_where_queries_are_logged():
+    collection = CollectionFactory()
+    make_episode(collection, steps=3)
+
+    with CaptureQueriesContext(connection):
+        run = run_over(collection)
+
+    assert run.records_out == 3
 
 
 def test_an_empty_window_publishes_an_empty_run():
