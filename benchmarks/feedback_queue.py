@@ -1,10 +1,11 @@
 """The annotators' queue with a million open tasks: the next task, and the pages.
 
-    python -m benchmarks.feedback_queue [--tasks 1000000] [--annotators 4]
+    python -m benchmarks.feedback_queue [--tasks 1000000] [--annotators 4] [--data FOLDER [--load-only]]
 
 Every annotator has a week of work behind them. One is far ahead of the others where two answer each result, so that the
 most useful tasks of all are about results that they have answered. Starts a PostgreSQL and a Redis of its own under
-``var/bench/``. Prints a table and writes it to ``var/bench/feedback_queue.json``.
+``var/bench/``. Prints a table and writes it to ``var/bench/feedback_queue.json``. With ``--data`` the filled tables
+stay in that folder for the next run, so that filling and measuring can be done at different hours.
 """
 
 from __future__ import annotations
@@ -79,13 +80,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--annotators", type=int, default=4)
+    parser.add_argument("--data", type=Path, help="where the filled tables stay")
+    parser.add_argument("--load-only", action="store_true", help="fill the tables and stop")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER, prefix="feedback_queue.") as folder:
-        Path(folder).chmod(0o755)  # as root the servers run as somebody else
-        with services(Path(folder)):
-            figures = measure(options.tasks, options.annotators)
-    save("feedback_queue", figures)
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix="feedback_queue.") as temporary:
+        folder = (options.data or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)  # as root the servers run as somebody else
+        with services(folder):
+            people = annotators() or populate(options.tasks, options.annotators)
+            if not options.load_only:
+                save("feedback_queue", measure(people))
 
 
 @contextmanager
@@ -110,14 +116,21 @@ def services(folder: Path) -> Iterator[None]:
         connections.close_all()
 
 
-def measure(tasks: int, annotators: int) -> dict[str, Any]:
+def annotators() -> list[Any]:
+    """Those of tables that were filled before, the one far ahead at the end."""
+    from accounts.models import User
+
+    return list(User.objects.filter(username__startswith="annotator").order_by("username"))
+
+
+def measure(everybody: list[Any]) -> dict[str, Any]:
     """Milliseconds of each operation. Every next task is answered before the following one is asked for."""
     from django.db import connection
     from django.test import Client
 
     from feedback import services as feedback
 
-    *people, ahead = populate(tasks, annotators)
+    *people, ahead = everybody
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM feedback_tasks WHERE state = 'open'")
         open_tasks = cursor.fetchone()[0]
@@ -125,8 +138,8 @@ def measure(tasks: int, annotators: int) -> dict[str, Any]:
     samples = {
         "next task": (NEXT, work_through(people[0], REPEATS)),
         f"next task of somebody {AHEAD:,} results ahead": (NEXT, work_through(ahead, REPEATS)),
-        f"next task, {annotators} at the same moment": (NEXT, at_the_same_moment(people)),
-        f"next task, {annotators} who never pause": (NEXT, without_a_pause(people)),
+        f"next task, {len(people)} at the same moment": (NEXT, at_the_same_moment(people)),
+        f"next task, {len(people)} who never pause": (NEXT, without_a_pause(people)),
     }
     client = Client()
     client.force_login(people[0])

@@ -1,5 +1,6 @@
 // The replay: pictures, plots and facts of one result at a time, moved by slider, keys or the plots themselves.
 import { drawRows, rangeOf } from "../plots/actions.js";
+import { post } from "../js/post.js";
 import { toast } from "../js/toasts.js";
 import { showVerdict } from "../js/verdicts.js";
 import { showFacts, showViolations } from "./facts.js";
@@ -37,6 +38,9 @@ class Replay {
     this.play.addEventListener("click", () => this.togglePlay());
     this.issue.addEventListener("click", () => this.nextIssue());
     this.copy.addEventListener("click", () => this.#copyLink());
+    this.ofResult = [...document.querySelectorAll("[data-of-result]")];
+    this.correct = document.querySelector("[data-correct]");
+    this.correct?.addEventListener("click", () => this.#askToCorrect());
     this.otherPlot = document.getElementById("other-plot");
     this.beside.addEventListener("click", () => this.#putBeside(!this.besideEachOther));
     this.compare.addEventListener("change", () => this.#compareWith(this.compare.value));
@@ -65,6 +69,7 @@ class Replay {
     showVerdict(this.verdict, frame.safety.verdict);
     showFacts(this.facts, frame, this.data.state_names);
     showViolations(this.violations, frame.safety.violations);
+    for (const link of this.ofResult.filter((each) => each.href)) link.href = this.#addressFor(link, frame);
     this.draw();
   }
 
@@ -188,6 +193,21 @@ class Replay {
     toast(gettext("Link to this moment copied."), { symbol: "copy", seconds: 2 });
   }
 
+  // To the task about this result; where nobody was asked about it yet, somebody is now.
+  async #askToCorrect() {
+    try {
+      const { task } = await post(this.#addressFor(this.correct, this.frames[this.at]));
+      location.assign(task);
+    } catch (error) {
+      toast(interpolate(gettext("Could not flag it: %s"), [error.message]), { tone: "fail", symbol: "error" });
+    }
+  }
+
+  // The page wrote the addresses of its first result.
+  #addressFor(element, frame) {
+    return element.dataset.ofResult.replace(this.frames[0].request_id, frame.request_id);
+  }
+
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=range]), select, textarea")) return;
     if (event.key === "ArrowLeft") this.go(this.at - 1);
@@ -195,6 +215,7 @@ class Replay {
     else if (event.key === "Home") this.go(0);
     else if (event.key === "End") this.go(this.frames.length - 1);
     else if (event.key === "n") this.nextIssue();
+    else if (event.key === "c" && this.correct) this.#askToCorrect();
     else if (event.key === " " && !event.target.closest("button, a, summary")) this.togglePlay();
     else return;
     event.preventDefault();

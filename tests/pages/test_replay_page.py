@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.choices import Role
 from collections_app.models import Collection
+from feedback.models import FeedbackTask
 from inference.models import InferenceResult
 from tests.factories import EpisodeFactory, InferenceResultFactory, MembershipFactory
 from tests.pages.conftest import Visit
@@ -67,6 +68,26 @@ def test_n_leads_to_the_next_issue(replay: Page) -> None:
     replay.keyboard.press("n")
     expect(replay.locator("#position")).to_have_text("5 / 6")
     expect(replay.locator("#verdict")).to_have_text("Clamped")
+
+
+def test_c_leads_to_the_task_about_the_result_that_is_shown(replay: Page, results: list[InferenceResult]) -> None:
+    replay.keyboard.press("ArrowRight")
+    replay.keyboard.press("c")
+    replay.wait_for_url("**/feedback/*/")
+    task = FeedbackTask.objects.get()
+    assert (task.inference_result, task.reason) == (results[2], "flagged")
+    expect(replay.get_by_role("button", name="Take this task")).to_be_visible()
+
+
+def test_a_reviewer_asks_about_moments_like_the_one_that_is_shown(
+    visit: Visit, replay: Page, results: list[InferenceResult], collection: Collection
+) -> None:
+    expect(replay.get_by_role("link", name="Ask about moments like this")).to_have_count(0)
+    reviewer = MembershipFactory(collection=collection, role=Role.REVIEWER).user
+    page = visit(f"/episodes/{results[0].episode_id}/?at={results[1].request_id}", reviewer)
+    page.keyboard.press("ArrowRight")
+    link = page.get_by_role("link", name="Ask about moments like this")
+    expect(link).to_have_attribute("href", f"/feedback/similar/{results[2].request_id}/")
 
 
 def test_it_plays_to_the_end_and_stops(replay: Page) -> None:

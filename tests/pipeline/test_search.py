@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import uuid
@@ -478,6 +479,17 @@ class TestBrowsing:
         assert maps.map_of(stranger, kitchen) is None
         assert suggestions(principal=stranger, typed="pick up") == []
         assert near_duplicates(principal=stranger, collection=kitchen) == []
+
+    def test_only_who_reviews_is_led_to_ask_about_moments_like_one_that_was_found(self, client, kitchen, viewer):
+        reviewer = MembershipFactory(collection=kitchen, role=Role.REVIEWER).user
+        links = {}
+        for person in (viewer, reviewer):
+            client.force_login(person)
+            page = client.get("/search/", {"q": "red cube"}).content.decode()
+            links[person] = re.findall(r'href="(/feedback/similar/[^"]+)"', page)
+        assert links[viewer] == []
+        assert len(links[reviewer]) == page.count("data-hit")
+        assert client.get(links[reviewer][0]).status_code == 200
 
     def test_the_page_says_what_matched_and_keeps_a_search(self, client, viewer, stranger):
         client.force_login(viewer)

@@ -13,9 +13,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.choices import Permission
+from accounts.models import User
 from collections_app.models import Collection
 from collections_app.selectors import permissions_on, permitted_collection
 from core.problems import Problem
+from feedback.selectors import reviewable
 from inference.selectors import image_url
 from pipeline.choices import SearchBy
 from pipeline.embeddings.duplicates import near_duplicates
@@ -44,6 +46,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         "form": form,
         "asked": asked,
         "hits": [(hit, _thumbnail(hit)) for hit in hits],
+        "reviewed": _reviewed(visitor, hits),
         "link": form.link() if form.is_valid() else {},
         "narrowed": len(form.link().keys() - {"q", "similar_to"}) if form.is_valid() else 0,
         "sees": image_model() is not None,
@@ -112,6 +115,12 @@ def _found(request: HttpRequest, form: SearchForm) -> list[Hit]:
     except Problem as problem:
         messages.error(request, problem.errors[0].detail if problem.errors else problem.detail)
         return []
+
+
+def _reviewed(visitor: User, hits: list[Hit]) -> set[uuid.UUID]:
+    """The collections of ``hits`` in which ``visitor`` may have people asked about moments like a result."""
+    found = {hit.result.collection_id for hit in hits}
+    return set(reviewable(visitor).filter(pk__in=found).values_list("pk", flat=True)) if found else set()
 
 
 def _thumbnail(hit: Hit) -> str:

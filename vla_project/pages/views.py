@@ -58,7 +58,8 @@ def collections(request: HttpRequest) -> HttpResponse:
 def episode(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """The replay of an episode; POST sets its outcome and tags."""
     shown = permitted_episode(request.user, pk, Permission.DATA_READ)
-    may_label = Permission.FEEDBACK_WRITE in permissions_on(request.user, shown.collection)
+    permissions = permissions_on(request.user, shown.collection)
+    may_label = Permission.FEEDBACK_WRITE in permissions
     form = EpisodeForm(
         request.POST if request.method == "POST" else None,
         initial={"outcome": shown.outcome, "tags": ", ".join(shown.tags)},
@@ -80,6 +81,7 @@ def episode(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         "collection": shown.collection,
         "form": form,
         "may_label": may_label,
+        "may_review": Permission.FEEDBACK_REVIEW in permissions,
         "part": part,
         "more": more,
         "results": results,
@@ -95,8 +97,11 @@ def result(request: HttpRequest, request_id: uuid.UUID) -> HttpResponse:
     found = selectors.visible_result(visitor_of(request), request_id)
     if found.episode_id:
         return redirect(f"{reverse('episode', args=[found.episode_id])}?at={request_id}")
+    permissions = permissions_on(request.user, found.collection)
     context = {
         "episode": None,
+        "may_label": Permission.FEEDBACK_WRITE in permissions,
+        "may_review": Permission.FEEDBACK_REVIEW in permissions,
         "collection": found.collection,
         "results": [found],
         "replay": replay_of(found.collection, [found]),
