@@ -75,6 +75,10 @@ class ReviewState(models.TextChoices):
     OVERRULED = "overruled", _("Overruled")
 
 
+# Something else stands in place of the answer.
+CHANGED_BY_REVIEWERS = (ReviewState.FIXED, ReviewState.OVERRULED)
+
+
 class ReviewVerdict(models.TextChoices):
     """``OVERRULED`` is said of the other answers when a dispute is settled, never of an answer by itself."""
 

@@ -14,6 +14,7 @@ from collections_app.models import Collection
 from collections_app.querysets import CollectionScopedQuerySet
 from core.identifiers import uuid7
 from feedback.choices import (
+    CHANGED_BY_REVIEWERS,
     TYPES_WITH_ACTIONS,
     DisputeReason,
     DisputeState,
@@ -273,6 +274,9 @@ class Feedback(models.Model):
     disputed = models.BooleanField(
         default=False, help_text=_("Another annotator says something else, and nobody has settled it yet.")
     )
+    reviewed_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When a reviewer said last what becomes of it.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = FeedbackQuerySet.as_manager()
@@ -327,6 +331,11 @@ class Feedback(models.Model):
                 fields=["collection", "created_at", "id"],
                 name="feedback_to_review",
                 condition=Q(current=True, review_state="pending"),
+            ),
+            models.Index(
+                fields=["annotator", "-reviewed_at"],
+                name="feedback_changed",
+                condition=Q(current=True, review_state__in=[state.value for state in CHANGED_BY_REVIEWERS]),
             ),
         ]
 

@@ -6,9 +6,10 @@ from django.db.models import Exists, F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from accounts.choices import Permission
 from accounts.models import User
 from collections_app.querysets import CollectionScopedQuerySet
-from feedback.choices import ReviewState, ReviewVerdict, TaskState
+from feedback.choices import CHANGED_BY_REVIEWERS, ReviewState, ReviewVerdict, TaskState
 
 
 class FeedbackTaskQuerySet(CollectionScopedQuerySet):
@@ -20,7 +21,10 @@ class FeedbackTaskQuerySet(CollectionScopedQuerySet):
         return self.filter(state=TaskState.ASSIGNED, assigned_until__lt=timezone.now())
 
     def held_by(self, user: User) -> Self:
-        return self.filter(state=TaskState.ASSIGNED, assignee=user, assigned_until__gte=timezone.now())
+        """What ``user`` works on, where they still may."""
+        return self.restrict(user, Permission.FEEDBACK_WRITE).filter(
+            state=TaskState.ASSIGNED, assignee=user, assigned_until__gte=timezone.now()
+        )
 
     def not_seen_by(self, user: User) -> Self:
         """Without the tasks that ``user`` skipped and those about results that they hold or have answered.
@@ -64,6 +68,10 @@ class FeedbackQuerySet(CollectionScopedQuerySet):
         Disputed ones are settled together, beside one another.
         """
         return self.current().filter(review_state=ReviewState.PENDING, disputed=False).exclude(annotator=user)
+
+    def changed_by_reviewers(self) -> Self:
+        """Current answers in whose place something else stands."""
+        return self.current().filter(review_state__in=CHANGED_BY_REVIEWERS)
 
     def opinions(self) -> Self:
         """What people say now of a result, as far as it counts: neither sent back nor overruled; the oldest first."""

@@ -28,6 +28,7 @@ COUNT_AT_MOST = 1000
 PACE_DAYS = 7
 # The queue page shows this many collections; the next task comes from any.
 LISTED_COLLECTIONS = 10
+LISTED_HELD = 20
 # How many of the most useful open tasks are looked at one by one before an annotator's whole work is.
 LOOKED_AT_FIRST = 50
 
@@ -88,9 +89,9 @@ def workplaces(user: User) -> QuerySet[Collection]:
     )
 
 
-def held_tasks(user: User) -> QuerySet[FeedbackTask]:
-    """What ``user`` is working on, and answers that were sent back to them."""
-    return _listed(FeedbackTask.objects.held_by(user)).order_by("started_at", "id")
+def held_tasks(user: User) -> list[FeedbackTask]:
+    """What ``user`` is working on, and answers that were sent back to them: the first of them to go on with."""
+    return list(_listed(FeedbackTask.objects.held_by(user)).order_by("started_at", "id")[:LISTED_HELD])
 
 
 def waiting_tasks(user: User, collection: Collection, *, limit: int = 10) -> list[FeedbackTask]:
@@ -129,12 +130,6 @@ def is_held_by(task: FeedbackTask, user: User) -> bool:
 
 def draft_of(task: FeedbackTask, user: User) -> Draft | None:
     return Draft.objects.filter(task=task, annotator=user).first()
-
-
-def earlier_answer(task: FeedbackTask, user: User) -> Feedback | None:
-    """What ``user`` said before of the task's result, with its reviews: where it was sent back, with the reason."""
-    answers = Feedback.objects.current().filter(task=task, annotator=user).prefetch_related("reviews__reviewer")
-    return answers.order_by("-created_at").first()
 
 
 def neighbours(result: InferenceResult, *, before: int = 12, after: int = 12) -> list[InferenceResult]:

@@ -20,7 +20,7 @@ from collections_app.selectors import permitted_collection
 from core import strict_json
 from core.exception_handler import problem_response
 from core.problems import Problem, unauthenticated
-from feedback import agreement, disputes, likeness, scoring, selectors, services
+from feedback import agreement, disputes, likeness, own_answers, scoring, selectors, services
 from feedback.choices import DisputeState, ReviewVerdict, SkipReason, TaskReason, TaskVerdict
 from feedback.chunk_editor import chunk_editor, is_edited
 from feedback.corrections import chunk_to_correct
@@ -68,9 +68,12 @@ class QueueView(LoginRequiredMixin, View):
             }
             for collection in workplaces
         ]
+        held = selectors.held_tasks(user)
+        earlier = own_answers.last_answers(held, user) if held else {}
         context = {
             "queues": queues,
-            "held": [(task, selectors.earlier_answer(task, user)) for task in selectors.held_tasks(user)],
+            "held": [(task, earlier.get(task.pk)) for task in held],
+            "changed": own_answers.changed_answers(user),
             "progress": selectors.progress(user),
             "most_counted": selectors.COUNT_AT_MOST,
             "may_review": selectors.reviewable(user).exists(),
@@ -97,9 +100,20 @@ class TaskView(LoginRequiredMixin, View):
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         task = selectors.permitted_task(_user(request), pk)
         draft = selectors.draft_of(task, _user(request))
-        content = draft.content if draft else {}
+        earlier = own_answers.last_answer(task, _user(request))
+        content = draft.content if draft else own_answers.as_entered(earlier) if earlier else {}
+        judgement = own_answers.judgement_of(earlier) if earlier else None
         form = AnswerForm(initial=content)
-        return self._page(request, task, form, values=content.get("actions"), draft=draft)
+        return self._page(
+            request,
+            task,
+            form,
+            values=judgement.chunk if judgement else content.get("actions"),
+            compared=earlier.human_correction if earlier and judgement else None,
+            draft=draft,
+            earlier=earlier,
+            judgement=judgement,
+        )
 
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         task = selectors.permitted_task(_user(request), pk)
@@ -121,7 +135,8 @@ class TaskView(LoginRequiredMixin, View):
                 cells = add_problem(form, problem)
             else:
                 return self._to_next(request)
-        return self._page(request, task, form, values=actions, cells=cells, status=422)
+        earlier = own_answers.last_answer(task, _user(request))
+        return self._page(request, task, form, values=actions, earlier=earlier, cells=cells, status=422)
 
     def _to_next(self, request: HttpRequest) -> HttpResponse:
         following = services.claim_next_task(annotator=_user(request))
@@ -137,13 +152,15 @@ class TaskView(LoginRequiredMixin, View):
         form: AnswerForm,
         *,
         values: Any = None,
+        compared: Any = None,
         cells: dict[str, str] | None = None,
         status: int = 200,
         **context: Any,
     ) -> HttpResponse:
         user = _user(request)
         result = task.inference_result
-        editor = chunk_editor(result, values=values, errors=cells, steps=selectors.neighbours(result))
+        steps = selectors.neighbours(result)
+        editor = chunk_editor(result, values=values, compared=compared, errors=cells, steps=steps)
         context |= {
             "task": task,
             "result": result,
@@ -151,7 +168,6 @@ class TaskView(LoginRequiredMixin, View):
             "form": form,
             "editor": editor,
             "score_parts": scoring.explain(task.priority_parts),
-            "earlier": selectors.earlier_answer(task, user),
             "answered_today": selectors.answered_today(user),
             "may_review": selectors.may_review(user, task.collection),
             "skip_reasons": SkipReason.choices,

@@ -88,8 +88,8 @@ def record_judgement(
         feedback=feedback, reviewer=reviewer, verdict=verdict, comment=comment, fixed_actions=fixed_actions
     )
     before = feedback.review_state
-    feedback.review_state, feedback.disputed = state, False
-    feedback.save(update_fields=["review_state", "disputed"])
+    feedback.review_state, feedback.disputed, feedback.reviewed_at = state, False, timezone.now()
+    feedback.save(update_fields=["review_state", "disputed", "reviewed_at"])
     changes = {"review_state": [before, state.value], "fixed_actions": [None, fixed_actions]}
     audit.record("feedback.reviewed", feedback, changes=changes, actor=reviewer)
     webhooks.announce(

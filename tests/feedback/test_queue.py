@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.choices import Role
 from accounts.models import AuditLog, User
-from collections_app.models import Collection
+from collections_app.models import Collection, Membership
 from core.problems import Problem
 from feedback import services
 from feedback.choices import SkipReason, TaskState, TaskVerdict
@@ -59,6 +59,17 @@ def test_the_best_task_of_all_my_collections_is_taken_and_none_of_others(
     task_in(MembershipFactory(user=annotator, role=Role.VIEWER).collection, priority=3.0)
     assert services.claim_next_task(annotator=annotator) == better
     assert services.claim_next_task(annotator=annotator, collection=collection).collection == collection
+
+
+def test_what_one_holds_in_a_collection_that_one_has_left_is_not_in_the_way_of_other_work(
+    collection: Collection, annotator: User
+) -> None:
+    held = task_in(collection, priority=2.0)
+    mine_too = MembershipFactory(user=annotator, role=Role.ANNOTATOR).collection
+    other = task_in(mine_too, priority=1.0)
+    assert services.claim_next_task(annotator=annotator) == held
+    Membership.objects.filter(user=annotator, collection=collection).update(role=Role.VIEWER)
+    assert services.claim_next_task(annotator=annotator) == other
 
 
 def test_no_work_is_no_task(annotator: User) -> None:
