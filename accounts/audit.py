@@ -49,7 +49,7 @@ def current_audit_context() -> AuditContext:
     return _context.get() or AuditContext()
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)  # what fails here undoes the change that it tells of
 def record(
     action: str,
     resource: models.Model | type[models.Model],

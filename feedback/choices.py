@@ -75,6 +75,8 @@ class ReviewState(models.TextChoices):
     OVERRULED = "overruled", _("Overruled")
 
 
+# Such an answer counts for nothing.
+REFUSED = (ReviewState.SENT_BACK, ReviewState.OVERRULED)
 # Something else stands in place of the answer.
 CHANGED_BY_REVIEWERS = (ReviewState.FIXED, ReviewState.OVERRULED)
 

@@ -6,10 +6,9 @@ from django.db.models import Exists, F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from accounts.choices import Permission
 from accounts.models import User
 from collections_app.querysets import CollectionScopedQuerySet
-from feedback.choices import CHANGED_BY_REVIEWERS, ReviewState, ReviewVerdict, TaskState
+from feedback.choices import CHANGED_BY_REVIEWERS, REFUSED, ReviewState, ReviewVerdict, TaskState
 
 
 class FeedbackTaskQuerySet(CollectionScopedQuerySet):
@@ -21,10 +20,8 @@ class FeedbackTaskQuerySet(CollectionScopedQuerySet):
         return self.filter(state=TaskState.ASSIGNED, assigned_until__lt=timezone.now())
 
     def held_by(self, user: User) -> Self:
-        """What ``user`` works on, where they still may."""
-        return self.restrict(user, Permission.FEEDBACK_WRITE).filter(
-            state=TaskState.ASSIGNED, assignee=user, assigned_until__gte=timezone.now()
-        )
+        """Whatever ``user`` took and their time is not over, also where they may no longer answer: ``restrict`` it."""
+        return self.filter(state=TaskState.ASSIGNED, assignee=user, assigned_until__gte=timezone.now())
 
     def not_seen_by(self, user: User) -> Self:
         """Without the tasks that ``user`` skipped and those about results that they hold or have answered.
@@ -59,8 +56,7 @@ class FeedbackQuerySet(CollectionScopedQuerySet):
 
     def usable(self) -> Self:
         """What may be trained on: current, not sent back, and neither disputed nor on the losing side of a dispute."""
-        refused = (ReviewState.SENT_BACK, ReviewState.OVERRULED)
-        return self.current().filter(disputed=False).exclude(review_state__in=refused)
+        return self.current().filter(disputed=False).exclude(review_state__in=REFUSED)
 
     def reviewable_by(self, user: User) -> Self:
         """Current answers of other people that no reviewer has seen; nobody reviews themselves.
@@ -72,11 +68,6 @@ class FeedbackQuerySet(CollectionScopedQuerySet):
     def changed_by_reviewers(self) -> Self:
         """Current answers in whose place something else stands."""
         return self.current().filter(review_state__in=CHANGED_BY_REVIEWERS)
-
-    def opinions(self) -> Self:
-        """What people say now of a result, as far as it counts: neither sent back nor overruled; the oldest first."""
-        refused = (ReviewState.SENT_BACK, ReviewState.OVERRULED)
-        return self.current().filter(annotator__isnull=False).exclude(review_state__in=refused).order_by("created_at")
 
     def corrections(self) -> Self:
         """Those that carry a chunk of the human's own."""

@@ -91,7 +91,8 @@ def workplaces(user: User) -> QuerySet[Collection]:
 
 def held_tasks(user: User) -> list[FeedbackTask]:
     """What ``user`` is working on, and answers that were sent back to them: the first of them to go on with."""
-    return list(_listed(FeedbackTask.objects.held_by(user)).order_by("started_at", "id")[:LISTED_HELD])
+    held = FeedbackTask.objects.held_by(user).restrict(user, Permission.FEEDBACK_WRITE)
+    return list(_listed(held).order_by("started_at", "id")[:LISTED_HELD])
 
 
 def waiting_tasks(user: User, collection: Collection, *, limit: int = 10) -> list[FeedbackTask]:
@@ -108,14 +109,15 @@ def best_tasks(user: User, collection_id: uuid.UUID, *, limit: int, locked: bool
     each.
     """
     waiting = FeedbackTask.objects.open().filter(collection=collection_id)
-    front = FeedbackTask.objects.open().filter(pk__in=waiting.most_useful_first()[:LOOKED_AT_FIRST].values("pk"))
-    for unseen in (front.not_seen_by(user), waiting.outside_work_of(user)):
+
+    def first(unseen: FeedbackTaskQuerySet) -> list[FeedbackTask]:
         if locked:
             unseen = unseen.select_for_update(of=("self",), skip_locked=True)
-        found = list(unseen.most_useful_first()[:limit])
-        if len(found) == limit:
-            break
-    return found
+        return list(unseen.most_useful_first()[:limit])
+
+    front = waiting.most_useful_first()[:LOOKED_AT_FIRST].values("pk")
+    found = first(FeedbackTask.objects.open().filter(pk__in=front).not_seen_by(user))
+    return found if len(found) == limit else first(waiting.outside_work_of(user))
 
 
 def open_count(collection: Collection) -> int:

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 
 from accounts import audit
 from accounts.models import User
@@ -66,9 +65,9 @@ def give_feedback(
         raise invalid("/comment", "A comment needs text.")
 
     take_turn(result.pk)
-    given_by = {"api_key_id": principal.key_id} if isinstance(principal, Service) else {"annotator_id": principal.pk}
+    said = list(Feedback.objects.current().filter(inference_result=result).order_by("created_at"))
     feedback = Feedback(
-        **given_by,
+        **_given_by(principal),
         collection_id=result.collection_id,
         inference_result=result,
         task=task,
@@ -82,17 +81,16 @@ def give_feedback(
         seconds_spent=seconds_spent,
         gold_score=_gold_score(result, verdict or VERDICT_OF_TYPE.get(feedback_type, ""), actions),
     )
-    earlier = Feedback.objects.current().filter(**given_by, inference_result=result)
-    for same in earlier.filter(feedback_type=feedback_type):
-        if _says_the_same(same, feedback):
-            return same, False
-    replaced = Q(feedback_type=feedback_type) & ~Q(feedback_type=FeedbackType.COMMENT)
-    if task is not None:
-        replaced |= Q(task=task)
-    earlier.filter(replaced).update(current=False)
+    for earlier in said:
+        if _says_the_same(earlier, feedback):
+            return earlier, False
+    replaced = [earlier for earlier in said if _is_replaced(earlier, feedback)]
+    if replaced:
+        Feedback.objects.filter(pk__in=[earlier.pk for earlier in replaced]).update(current=False)
     feedback.save(force_insert=True)
     _record(feedback, cleaned.kinds, principal)
-    notice_dispute(result, actor=principal if isinstance(principal, User | Service) else None)
+    said = [*(earlier for earlier in said if earlier not in replaced), feedback]
+    notice_dispute(result, said, actor=principal if isinstance(principal, User | Service) else None)
     webhooks.announce(
         collection_id=feedback.collection_id, event=WebhookEvent.FEEDBACK_SUBMITTED, data=webhook_data(feedback)
     )
@@ -126,9 +124,27 @@ def _tell(feedback: Feedback) -> None:
     )
 
 
+def _given_by(principal: Principal) -> dict[str, Any]:
+    if isinstance(principal, Service):
+        return {"api_key_id": principal.key_id}
+    return {"annotator": principal} if isinstance(principal, User) else {"annotator_id": principal.pk}
+
+
+def _is_by_the_same(first: Feedback, second: Feedback) -> bool:
+    return (first.annotator_id, first.api_key_id) == (second.annotator_id, second.api_key_id)
+
+
 def _says_the_same(first: Feedback, second: Feedback) -> bool:
-    fields = ("task_id", "verdict", "human_correction", "rating", "preferred", "confidence", "comment")
-    return all(getattr(first, name) == getattr(second, name) for name in fields)
+    fields = ("feedback_type", "task_id", "verdict", "human_correction", "rating", "preferred", "confidence", "comment")
+    return _is_by_the_same(first, second) and all(getattr(first, name) == getattr(second, name) for name in fields)
+
+
+def _is_replaced(earlier: Feedback, later: Feedback) -> bool:
+    """Comments add up, except those to one task."""
+    if not _is_by_the_same(earlier, later):
+        return False
+    is_same_kind = earlier.feedback_type == later.feedback_type != FeedbackType.COMMENT
+    return is_same_kind or (later.task_id is not None and earlier.task_id == later.task_id)
 
 
 def _gold_score(result: InferenceResult, verdict: str, actions: Any) -> float | None:

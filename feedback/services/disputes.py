@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
@@ -8,7 +9,7 @@ from django.utils import timezone
 
 from accounts import audit
 from feedback import disputes
-from feedback.choices import DisputeState
+from feedback.choices import REFUSED, DisputeState
 from feedback.corrections import action_dimensions
 from feedback.models import Dispute, Feedback
 from inference.models import InferenceResult
@@ -20,12 +21,15 @@ def take_turn(result_id: uuid.UUID) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"feedback {result_id}"])
 
 
-def notice_dispute(result: InferenceResult, *, actor: Any = None) -> None:
+def notice_dispute(result: InferenceResult, said: Sequence[Feedback], *, actor: Any = None) -> None:
     """Open a dispute where people disagree about ``result`` by now; close the one that they have ended themselves.
 
-    Called in its turn (``take_turn``), after each change of what people say of a result.
+    Called in its turn (``take_turn``), after each change of what people say of a result. ``said`` are all current
+    answers to it, the oldest first.
     """
-    opinions = list(Feedback.objects.opinions().filter(inference_result=result))
+    opinions = [answer for answer in said if answer.annotator_id and answer.review_state not in REFUSED]
+    if len(said) < 2:  # nobody was there to disagree with
+        return
     dispute = Dispute.objects.select_for_update().filter(inference_result=result).first()
     found = None
     if len({answer.annotator_id for answer in opinions}) > 1:

@@ -21,6 +21,8 @@ from feedback.services.answers import give_feedback
 
 # An annotator holds a task this long after the last sign of life: asking for work, or a saved draft.
 HOLD = timedelta(minutes=30)
+# ... and so much later it is written down again: a sign of life comes with every few keys.
+HOLD_AGAIN = timedelta(minutes=1)
 # A task that this many annotators have passed on is nobody's; a manager may open it again.
 SKIPS_UNTIL_CLOSED = 3
 # One known answer is asked for in this many tasks.
@@ -43,11 +45,13 @@ def claim_next_task(*, annotator: User, collection: Collection | None = None) ->
     Annotators who ask at once get different tasks and do not wait for each other: a row that another transaction has
     locked is passed over.
     """
-    held = FeedbackTask.objects.held_by(annotator).order_by("started_at", "id")
-    mine = (held if collection is None else held.filter(collection=collection)).first()
-    if mine is not None:
-        return _hold_longer(mine)
     places = _workplaces(annotator, collection)
+    held_in = [place.collection_id for place in places if place.has_mine]
+    if held_in:
+        held = FeedbackTask.objects.held_by(annotator).filter(collection__in=held_in)
+        mine = held.order_by("started_at", "id").first()
+        if mine is not None:
+            return _hold_longer(mine)
     if any(place.has_expired for place in places):
         _return_expired([place.collection_id for place in places if place.has_expired])
         places = _workplaces(annotator, collection)
@@ -106,7 +110,8 @@ def submit_task(
     ``active_seconds`` is how long the page was in use, and is never more than the time since the task was opened.
     Raises ``Problem`` 400 as ``give_feedback``, 404, and 409 where the task is another's or done.
     """
-    task = _locked(task_id, annotator)
+    task = _locked(task_id, annotator, "inference_result", "collection__action_space")
+    task.inference_result.collection = task.collection
     if not (task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk):
         _require_free(task)
     now = timezone.now()
@@ -180,6 +185,7 @@ class _Workplace(NamedTuple):
 
     collection_id: uuid.UUID
     has_open: bool
+    has_mine: bool
     has_expired: bool
     has_gold: bool
 
@@ -193,10 +199,11 @@ def _workplaces(annotator: User, collection: Collection | None) -> list[_Workpla
     rows = permitted.values_list(
         "pk",
         "best",
+        Exists(FeedbackTask.objects.held_by(annotator).filter(**here)),
         Exists(FeedbackTask.objects.expired().filter(**here)),
         Exists(GoldAnswer.objects.filter(enabled=True, **here)),
     )
-    return [_Workplace(pk, best is not None, expired, gold) for pk, best, expired, gold in rows]
+    return [_Workplace(pk, best is not None, *rest) for pk, best, *rest in rows]
 
 
 @transaction.atomic
@@ -234,14 +241,9 @@ def _gold_task(annotator: User, collection_id: uuid.UUID) -> FeedbackTask | None
     )
 
 
-def _locked(task_id: uuid.UUID, annotator: User) -> FeedbackTask:
-    permitted = FeedbackTask.objects.restrict(annotator, Permission.FEEDBACK_WRITE)
-    task = (
-        permitted.select_for_update(of=("self",))
-        .select_related("collection__action_space", "inference_result__collection__action_space", "assignee")
-        .filter(pk=task_id)
-        .first()
-    )
+def _locked(task_id: uuid.UUID, annotator: User, *related: str) -> FeedbackTask:
+    permitted = FeedbackTask.objects.restrict(annotator, Permission.FEEDBACK_WRITE).select_for_update(of=("self",))
+    task = (permitted.select_related(*related) if related else permitted).filter(pk=task_id).first()
     if task is None:
         raise not_found("No such task.")
     return task
@@ -271,7 +273,7 @@ def _assign(task: FeedbackTask, annotator: User) -> FeedbackTask:
 def _hold_longer(task: FeedbackTask) -> FeedbackTask:
     """Not audited: the owner stays the same, and drafts are saved every few seconds."""
     until = timezone.now() + HOLD
-    if task.assigned_until is None or task.assigned_until < until:
+    if task.assigned_until is None or until - task.assigned_until > HOLD_AGAIN:
         task.assigned_until = until
         task.save(update_fields=["assigned_until"])
     return task

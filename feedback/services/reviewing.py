@@ -66,7 +66,9 @@ def review_feedback(
     )
     if verdict == ReviewVerdict.SENT_BACK:
         _return_to_author(feedback)
-        notice_dispute(feedback.inference_result, actor=reviewer)
+        result = feedback.inference_result
+        said = list(Feedback.objects.current().filter(inference_result=result).order_by("created_at"))
+        notice_dispute(result, said, actor=reviewer)
     if cleaned.kinds:
         audit.record(
             "feedback.personal_data_removed", feedback, changes={"review": [cleaned.kinds, None]}, actor=reviewer

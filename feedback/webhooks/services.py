@@ -63,7 +63,7 @@ def delete_endpoint(*, endpoint: WebhookEndpoint) -> None:
     endpoint.delete()
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def announce(*, collection_id: uuid.UUID, event: WebhookEvent, data: Mapping[str, Any]) -> int:
     """Queue ``event`` for the collection's endpoints that want it, in the transaction of the change itself.
 

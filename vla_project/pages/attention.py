@@ -172,7 +172,7 @@ def _quarantine(user: User) -> list[Attention]:
 
 
 def _own_tasks(user: User) -> list[Attention]:
-    count = _bounded_count(FeedbackTask.objects.held_by(user))
+    count = _bounded_count(FeedbackTask.objects.held_by(user).restrict(user, Permission.FEEDBACK_WRITE))
     if not count:
         return []
     text = ngettext("You have %(count)s task in hand", "You have %(count)s tasks in hand", count)
