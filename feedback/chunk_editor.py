@@ -116,7 +116,10 @@ def is_edited(result: InferenceResult, posted: Sequence[Sequence[Any]], *, shown
     return any(value != float(_text(held)) for value, held in pairs)
 
 
-def _fits(values: Sequence[Sequence[Any]], original: Chunk) -> bool:
+def _fits(values: Any, original: Chunk) -> bool:
+    """Whether ``values``, of which a draft may hold anything, has the shape of ``original``."""
+    if not isinstance(values, list) or not all(isinstance(row, list) for row in values):
+        return False
     return [len(row) for row in values] == [len(row) for row in original]
 
 

@@ -5,11 +5,12 @@ import uuid
 from celery import shared_task
 
 from feedback import services
-from feedback.webhooks.tasks import deliver_due_webhooks, deliver_webhook
+from feedback.webhooks.tasks import deliver_due_webhooks, deliver_webhook, forget_old_deliveries
 
 __all__ = [
     "deliver_due_webhooks",
     "deliver_webhook",
+    "forget_old_deliveries",
     "make_tasks",
     "make_tasks_like_a_result",
     "make_tasks_of_failed_episode",

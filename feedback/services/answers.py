@@ -88,12 +88,12 @@ def give_feedback(
     if replaced:
         Feedback.objects.filter(pk__in=[earlier.pk for earlier in replaced]).update(current=False)
     feedback.save(force_insert=True)
-    _record(feedback, cleaned.kinds, principal)
-    said = [*(earlier for earlier in said if earlier not in replaced), feedback]
-    notice_dispute(result, said, actor=principal if isinstance(principal, User | Service) else None)
     webhooks.announce(
         collection_id=feedback.collection_id, event=WebhookEvent.FEEDBACK_SUBMITTED, data=webhook_data(feedback)
     )
+    _record(feedback, cleaned.kinds, principal)
+    said = [*(earlier for earlier in said if earlier not in replaced), feedback]
+    notice_dispute(result, said, actor=principal if isinstance(principal, User | Service) else None)
     transaction.on_commit(partial(_tell, feedback), robust=True)
     return feedback, True
 

@@ -13,6 +13,7 @@ from accounts import audit
 from accounts.choices import Permission
 from accounts.models import User
 from collections_app.models import Collection
+from core.personal_data import anonymise
 from core.problems import Problem, invalid, not_found
 from feedback import selectors
 from feedback.choices import FeedbackType, Preferred, SkipReason, TaskReason, TaskState, TaskVerdict
@@ -77,14 +78,18 @@ def claim_task(*, task_id: uuid.UUID, annotator: User) -> FeedbackTask:
 
 
 @transaction.atomic
-def save_draft(*, task_id: uuid.UUID, annotator: User, content: dict[str, Any]) -> Draft:
+def save_draft(*, task_id: uuid.UUID, annotator: User, content: Any) -> Draft:
     """Keep what ``annotator`` has entered, and the task with them where it is theirs or free.
 
-    The draft is kept even where another has the task meanwhile. Raises ``Problem`` 404.
+    Personal data in its comment is replaced. The draft is kept even where another has the task meanwhile. Raises
+    ``Problem`` 400 where it is no object, 404, 413.
     """
     task = _locked(task_id, annotator)
+    if not isinstance(content, dict):
+        raise invalid("", "A draft is an object.")
     if len(str(content)) > MAX_DRAFT_BYTES:
         raise Problem(413, "too_large", "The draft is larger than any chunk needs.")
+    content = _without_personal_data(content, task=task, annotator=annotator)
     draft, _ = Draft.objects.update_or_create(task=task, annotator=annotator, defaults={"content": content})
     if task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk:
         _hold_longer(task)
@@ -114,12 +119,16 @@ def submit_task(
     task.inference_result.collection = task.collection
     if not (task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk):
         _require_free(task)
-    now = timezone.now()
-    feedback_type = _FEEDBACK_OF_VERDICT[verdict]
+    now, before = timezone.now(), _facts(task)
+    seconds_spent = _seconds_spent(task.started_at or now, now, active_seconds)
+    task.state, task.assignee, task.assigned_until, task.completed_at = TaskState.DONE, annotator, None, now
+    task.save(update_fields=["state", "assignee", "assigned_until", "completed_at"])
+    Draft.objects.filter(task=task, annotator=annotator).delete()
+    # From the first entry of the trail on, nobody else can write one: what is left to do is short.
     feedback, _ = give_feedback(
         principal=annotator,
         result=task.inference_result,
-        feedback_type=feedback_type,
+        feedback_type=_FEEDBACK_OF_VERDICT[verdict],
         verdict=verdict,
         actions=actions if verdict == TaskVerdict.CORRECT else None,
         preferred=Preferred.MODEL if verdict == TaskVerdict.ACCEPT else "",
@@ -127,12 +136,10 @@ def submit_task(
         confidence=confidence,
         comment=comment,
         task=task,
-        seconds_spent=_seconds_spent(task.started_at or now, now, active_seconds),
+        seconds_spent=seconds_spent,
     )
-    before = _facts(task)
-    task.state, task.assignee, task.assigned_until, task.completed_at = TaskState.DONE, annotator, None, now
-    _save(task, "feedback_task.done", before, annotator)
-    Draft.objects.filter(task=task, annotator=annotator).delete()
+    changes = audit.difference(before, _facts(task))
+    audit.record("feedback_task.done", task, changes=changes, actor=annotator)
     return feedback
 
 
@@ -144,14 +151,18 @@ def skip_task(*, task_id: uuid.UUID, annotator: User, reason: SkipReason, note: 
     task = _locked(task_id, annotator)
     if not (task.state == TaskState.ASSIGNED and task.assignee_id == annotator.pk):
         _require_free(task)
+    cleaned = anonymise(note.strip())
     TaskSkip.objects.update_or_create(
-        task=task, annotator=annotator, defaults={"reason": reason, "note": note.strip()[:200]}
+        task=task, annotator=annotator, defaults={"reason": reason, "note": cleaned.text[:200]}
     )
     before = _facts(task)
     closed = task.skips.count() >= SKIPS_UNTIL_CLOSED
     task.state = TaskState.SKIPPED if closed else TaskState.OPEN
     task.assignee = task.assigned_until = task.started_at = None
     _save(task, "feedback_task.skipped", before, annotator, skip_reason=[None, reason])
+    if cleaned.kinds:
+        changes = {"note": [cleaned.kinds, None]}
+        audit.record("feedback.personal_data_removed", task, changes=changes, actor=annotator)
     return task
 
 
@@ -178,6 +189,20 @@ def reopen_tasks(*, tasks: QuerySet[FeedbackTask]) -> int:
         _save(task, "feedback_task.reopened", before)
         count += 1
     return count
+
+
+def _without_personal_data(content: dict[str, Any], *, task: FeedbackTask, annotator: User) -> dict[str, Any]:
+    """A draft to keep. The trail has each kind of what was removed once, not once for every few keys."""
+    if not isinstance(content.get("comment"), str):
+        return content
+    cleaned = anonymise(content["comment"])
+    if cleaned.kinds:
+        kept = Draft.objects.filter(task=task, annotator=annotator).values_list("content__comment", flat=True).first()
+        kinds = {kind: count for kind, count in cleaned.kinds.items() if f"<{kind}>" not in str(kept)}
+        if kinds:
+            changes = {"draft": [kinds, None]}
+            audit.record("feedback.personal_data_removed", task, changes=changes, actor=annotator)
+    return content | {"comment": cleaned.text}
 
 
 class _Workplace(NamedTuple):

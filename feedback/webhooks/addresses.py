@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 
@@ -50,7 +50,8 @@ def resolve(url: str) -> Target:
         raise ForbiddenAddressError("Give an https:// address.")
     elif not all(_is_public(address) for address in addresses):
         raise ForbiddenAddressError("The host is not a public one.")
-    path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    # A request line is ASCII; what is encoded already stays.
+    path = quote(f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", safe="/?%:@!$&'()*+,;=-._~")
     return Target(parts.scheme, parts.hostname, port, path, str(addresses[0]))
 
 
@@ -67,7 +68,11 @@ def _is_public(address: Address) -> bool:
             return _is_public(hidden)
         if address in _NAT64:
             return _is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.is_site_local or any(address in network for network in _OURS):
+            return False
     return address.is_global and not address.is_multicast
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Translated to IPv4 by whoever uses them (RFC 8215), and IPv4 addresses as they were once written (RFC 4291, 2.5.5.1).
+_OURS = (ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("::/96"))

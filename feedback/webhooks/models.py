@@ -19,7 +19,11 @@ class DeliveryQuerySet(CollectionScopedQuerySet):
     collection_path: ClassVar[str] = "endpoint__collection"
 
     def due(self) -> DeliveryQuerySet:
-        return self.filter(state=DeliveryState.PENDING, next_attempt_at__lte=timezone.now())
+        """What is to be sent now. Endpoints that are switched off are sent tests, those that rest nothing."""
+        now = timezone.now()
+        wanted = Q(endpoint__enabled=True) | Q(event=WebhookEvent.PING)
+        awake = Q(endpoint__rests_until=None) | Q(endpoint__rests_until__lte=now)
+        return self.filter(wanted, awake, state=DeliveryState.PENDING, next_attempt_at__lte=now)
 
 
 class WebhookEndpoint(models.Model):
@@ -31,6 +35,12 @@ class WebhookEndpoint(models.Model):
     secret = EncryptedTextField(editable=False)
     events = ArrayField(models.CharField(max_length=32, choices=[(e.value, e.label) for e in SUBSCRIBABLE]))
     enabled = models.BooleanField(default=True)
+    silences = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text=_("How often in a row nobody answered there.")
+    )
+    rests_until = models.DateTimeField(
+        null=True, editable=False, help_text=_("Nothing is sent there before: nobody answered.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = CollectionScopedQuerySet.as_manager()

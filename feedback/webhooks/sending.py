@@ -9,10 +9,14 @@ import http.client
 import secrets
 import socket
 import ssl
+import threading
+from contextlib import suppress
 
 from feedback.webhooks.addresses import Target
 
+# For each step of a connection, and for all of it: a byte now and then does not keep a worker.
 TIMEOUT_SECONDS = 5.0
+DEADLINE_SECONDS = 10.0
 SECRET_PREFIX = "whsec_"
 
 
@@ -41,13 +45,20 @@ def send(target: Target, *, secret: str, message_id: str, timestamp: int, body: 
         "webhook-signature": signature(secret, message_id=message_id, timestamp=timestamp, body=body),
     }
     connection = _PinnedConnection(target)
+    deadline = threading.Timer(DEADLINE_SECONDS, connection.cut)
+    deadline.start()
     try:
         connection.request("POST", target.path, body=body, headers=headers)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        raise SendingError(f"{type(error).__name__}: {error}") from error
+        status = connection.getresponse().status
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if not connection.was_cut:
+            raise SendingError(f"{type(error).__name__}: {error}") from error
     finally:
+        deadline.cancel()
         connection.close()
+    if connection.was_cut:  # also where what had come until then reads like an answer
+        raise SendingError(f"No whole answer within {DEADLINE_SECONDS:g} s.")
+    return status
 
 
 class _PinnedConnection(http.client.HTTPConnection):
@@ -56,8 +67,23 @@ class _PinnedConnection(http.client.HTTPConnection):
     def __init__(self, target: Target) -> None:
         super().__init__(target.host, target.port, timeout=TIMEOUT_SECONDS)
         self._target = target
+        self._handle: socket.socket | None = None
+        self.was_cut = False
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self._target.address, self._target.port), timeout=TIMEOUT_SECONDS)
+        self._handle = self.sock.dup()  # a socket that TLS wraps passes its own on
         if self._target.scheme == "https":
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self._target.host)
+
+    def cut(self) -> None:
+        """End the connection under whoever waits for it, from another thread."""
+        self.was_cut = True
+        if self._handle is not None:
+            with suppress(OSError):
+                self._handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        super().close()
+        if self._handle is not None:
+            self._handle.close()

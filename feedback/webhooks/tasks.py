@@ -17,3 +17,9 @@ def deliver_webhook(delivery_id: str) -> None:
 def deliver_due_webhooks() -> int:
     """Send what is due: retries, and what was lost with a broker; beat runs it."""
     return delivery.deliver_due()
+
+
+@shared_task(name="feedback.tasks.forget_old_deliveries", ignore_result=True)
+def forget_old_deliveries() -> int:
+    """Keep the delivery log short; beat runs it."""
+    return delivery.forget_old()

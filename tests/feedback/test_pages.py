@@ -149,8 +149,17 @@ def test_a_draft_after_the_session_ended_is_401_for_the_script(client: Client, t
 
 
 def test_a_malformed_draft_is_400(signed_in: Any, task: FeedbackTask, annotator: User) -> None:
-    response = signed_in(annotator).post(f"/feedback/{task.pk}/draft/", b"{", content_type="application/json")
-    assert response.status_code == 400
+    for body in (b"{", b"[]", b'"text"'):
+        response = signed_in(annotator).post(f"/feedback/{task.pk}/draft/", body, content_type="application/json")
+        assert response.status_code == 400
+
+
+@pytest.mark.parametrize("actions", [5, [1, 2], {"0": []}, [[0.1]], None])
+def test_a_draft_of_another_shape_does_not_keep_its_author_from_the_page(
+    signed_in: Any, task: FeedbackTask, annotator: User, actions: Any
+) -> None:
+    services.save_draft(task_id=task.pk, annotator=annotator, content={"actions": actions, "rating": [], "comment": 7})
+    assert signed_in(annotator).get(f"/feedback/{task.pk}/").status_code == 200
 
 
 def test_skipping_needs_a_reason_and_leads_on(

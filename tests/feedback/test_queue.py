@@ -173,6 +173,23 @@ def test_a_skipped_task_is_offered_to_others_until_three_have_passed(collection:
     assert task.state == TaskState.SKIPPED
 
 
+def test_drafts_and_notes_are_kept_without_personal_data_and_the_trail_says_so_once(
+    collection: Collection, annotator: User
+) -> None:
+    task = task_in(collection)
+    for end in ("", " why", " why it slipped."):
+        content = {"comment": f"Ask jane.doe@example.com{end}"}
+        services.save_draft(task_id=task.pk, annotator=annotator, content=content)
+    assert Draft.objects.get().content == {"comment": "Ask <EMAIL_ADDRESS> why it slipped."}
+    services.skip_task(task_id=task.pk, annotator=annotator, reason=SkipReason.OTHER, note="joe@example.com knows")
+    assert task.skips.get().note == "<EMAIL_ADDRESS> knows"
+    removed = AuditLog.objects.filter(action="feedback.personal_data_removed").order_by("pk")
+    assert [entry.changes for entry in removed] == [
+        {"draft": [{"EMAIL_ADDRESS": 1}, None]},
+        {"note": [{"EMAIL_ADDRESS": 1}, None]},
+    ]
+
+
 def test_another_reason_to_skip_is_written_out(collection: Collection, annotator: User) -> None:
     task = task_in(collection)
     with pytest.raises(Problem) as caught:

@@ -20,10 +20,11 @@ from collections_app.models import Collection
 from core.problems import Problem
 from feedback import services as feedback_services
 from feedback.choices import FeedbackType, ReviewVerdict
-from feedback.webhooks import addresses, services
+from feedback.webhooks import addresses, sending, services
 from feedback.webhooks.choices import DeliveryState, WebhookEvent
 from feedback.webhooks.delivery import MAX_ATTEMPTS, deliver, deliver_due
 from feedback.webhooks.models import WebhookDelivery, WebhookEndpoint
+from feedback.webhooks.tasks import forget_old_deliveries
 
 pytestmark = pytest.mark.django_db
 
@@ -34,6 +35,7 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.statuses: list[int] = []
         self.received: list[tuple[str, dict[str, str], bytes]] = []
+        self.stops_midway = False
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -47,6 +49,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.received.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        if self.server.stops_midway:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            self.rfile.read(1)  # returns when the other side is gone
+            return
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
         self.send_header("Location", "http://169.254.169.254/")
         self.send_header("Content-Length", "0")
@@ -130,6 +136,74 @@ def test_a_failing_endpoint_is_tried_again_later_and_later(endpoint: WebhookEndp
     assert deliver_due() == 1
 
 
+def test_where_nobody_answers_the_endpoint_rests_and_keeps_no_worker_from_other_work(
+    endpoint: WebhookEndpoint, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def send(_target: Any, *, message_id: str, **_request: Any) -> int:
+        tried.append(message_id)
+        raise sending.SendingError("TimeoutError: timed out")
+
+    deliveries = [services.ping(endpoint=endpoint) for _ in range(3)]
+    with time_machine.travel(timezone.now(), tick=False) as clock, monkeypatch.context() as silent:
+        silent.setattr(sending, "send", send)
+        for rest in (10, 40, 160, 600, 600, 600, 600):
+            assert deliver_due() == 0
+            assert not deliver(delivery_id=deliveries[2].pk)
+            endpoint.refresh_from_db()
+            assert endpoint.rests_until == timezone.now() + timedelta(seconds=rest)
+            clock.shift(timedelta(seconds=rest))
+        assert len(tried) == 7
+        clock.shift(timedelta(days=1))
+        assert deliver_due() == 0
+        assert set(WebhookDelivery.objects.values_list("state", flat=True)) == {DeliveryState.FAILED}
+        clock.shift(timedelta(hours=1))
+    later = services.ping(endpoint=endpoint)
+    WebhookEndpoint.objects.update(rests_until=timezone.now())
+    assert deliver(delivery_id=later.pk)
+    endpoint.refresh_from_db()
+    assert (endpoint.silences, endpoint.rests_until) == (0, None)
+    assert len(receiver.received) == 1
+
+
+def test_an_answer_that_does_not_end_is_not_waited_for(
+    endpoint: WebhookEndpoint, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.3)
+    receiver.stops_midway = True
+    delivery = services.ping(endpoint=endpoint)
+    assert not deliver(delivery_id=delivery.pk)
+    delivery.refresh_from_db()
+    assert delivery.error == "No whole answer within 0.3 s."
+
+
+def test_an_endpoint_that_is_switched_off_is_sent_nothing_but_tests(
+    endpoint: WebhookEndpoint, receiver: Receiver, annotator: User, result: Any
+) -> None:
+    feedback_services.give_feedback(principal=annotator, result=result, feedback_type=FeedbackType.SUCCESS)
+    WebhookEndpoint.objects.update(enabled=False)
+    assert not deliver(delivery_id=WebhookDelivery.objects.get().pk)
+    assert deliver(delivery_id=services.ping(endpoint=endpoint).pk)
+    assert [json.loads(body)["type"] for *_, body in receiver.received] == ["ping"]
+
+
+def test_an_address_in_any_alphabet_is_asked_for_as_it_travels(endpoint: WebhookEndpoint, receiver: Receiver) -> None:
+    url = f"{receiver.url.partition('?')[0]}/grüße%20an?wer=ä&x=1"
+    services.update_endpoint(endpoint=endpoint, url=url, events=["feedback.submitted"], enabled=True)
+    assert deliver(delivery_id=services.ping(endpoint=endpoint).pk)
+    assert receiver.received[0][0] == "/hook/gr%C3%BC%C3%9Fe%20an?wer=%C3%A4&x=1"
+
+
+def test_the_log_forgets_what_is_over_for_a_month(endpoint: WebhookEndpoint) -> None:
+    old, open_still, new = (services.ping(endpoint=endpoint) for _ in range(3))
+    WebhookDelivery.objects.exclude(pk=new.pk).update(created_at=timezone.now() - timedelta(days=31))
+    WebhookDelivery.objects.exclude(pk=open_still.pk).update(state=DeliveryState.DELIVERED)
+    assert forget_old_deliveries() == 1
+    assert set(WebhookDelivery.objects.all()) == {open_still, new}
+    assert not WebhookDelivery.objects.filter(pk=old.pk).exists()
+
+
 def test_after_eight_attempts_it_is_given_up_until_somebody_sends_it_again(
     endpoint: WebhookEndpoint, receiver: Receiver
 ) -> None:
@@ -182,6 +256,9 @@ def test_nobody_listening_is_noted(collection: Collection, settings: Any) -> Non
         "https://[2002:7f00:1::]/",
         "https://[fd00::1]/",
         "https://[fe80::1]/",
+        "https://[fec0::1]/",
+        "https://[64:ff9b:1::7f00:1]/",
+        "https://[::7f00:1]/",
         "https://224.0.0.1/",
         "https://255.255.255.255/",
         "https://user:secret@93.184.215.14/",

@@ -206,6 +206,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "draw-maps": {"task": "pipeline.tasks.draw_maps", "schedule": 300.0},
     "make-feedback-tasks": {"task": "feedback.tasks.make_tasks", "schedule": 10.0},
     "deliver-webhooks": {"task": "feedback.tasks.deliver_due_webhooks", "schedule": 10.0},
+    "forget-deliveries": {"task": "feedback.tasks.forget_old_deliveries", "schedule": crontab(minute=50, hour=2)},
 }
 
 # --- users, sessions, API --------------------------------------------------------------------------------------------
