@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,10 +23,21 @@ from core.redis import engine_redis
 _KEPT_TABLES = {"rate_limit_tiers", "django_content_type", "auth_permission"}
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not look at all of it again and again."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """pytest-django's: make the tests' database a copy of the migrated one that tests/services.py keeps."""
     connection.settings_dict["TEST"]["TEMPLATE"] = os.environ.get("TEST_DATABASE_TEMPLATE")
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """pytest-django's: the tests' database goes with its cluster, if that is the one of tests/services.py."""
+    return "TEST_DATABASE_TEMPLATE" in os.environ
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.chromium import open_chromium
-from tests.e2e.system import RunningSystem
+from tests.e2e.system import BEAT, PIPELINE, ROBOT, RunningSystem
 from vla_project.launcher.ports import free_port
 
 
@@ -24,7 +24,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
 @pytest.fixture(scope="module")
 def nothing_but_answers(system: RunningSystem) -> Iterator[None]:
     """The demo robot, the pipeline and the clock rest: robots are answered and recorded without them."""
-    with system.resting(r"manage\.py demo_robot", "-Q pipeline", " beat "):
+    with system.resting(ROBOT, PIPELINE, BEAT):
         yield
 
 

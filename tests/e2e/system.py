@@ -21,6 +21,10 @@ import psycopg
 from tests.inference.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+# What is in their command lines.
+ROBOT = r"manage\.py demo_robot"
+PIPELINE = "-Q pipeline"
+BEAT = " beat "
 
 
 @dataclass

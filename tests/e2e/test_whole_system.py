@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.system import RunningSystem
+from tests.e2e.system import ROBOT, RunningSystem
 from tests.inference.waiting import wait_until
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser]
@@ -61,62 +61,65 @@ def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_a
     assert camera.evaluate("image => image.naturalWidth") > 0
 
     # One chunk is corrected.
+    page.goto(f"{system.base_url}/feedback/")
     with system.database() as connection:
         wait_until(lambda: connection.execute("SELECT 1 FROM feedback_tasks").fetchone(), seconds=60)
-    page.goto(f"{system.base_url}/feedback/")
-    page.locator("[data-shortcut=n]").click()
-    expect(page.locator("form[data-editor]")).to_be_visible()
-    task_id = urllib.parse.urlsplit(page.url).path.split("/")[2]
-    number = page.locator("form[data-editor] input[type=number]").first
-    corrected = "0.0123"
-    expect(page.locator("[data-numbers]:not([open])")).to_be_visible()  # the page's script has run
-    page.get_by_text("Numbers", exact=True).click()
-    number.fill(corrected)
-    number.press("Tab")
-    page.locator("#comment").fill("the hand should move a little further")
-    page.get_by_role("button", name="Submit, next").click()
-    page.wait_for_url(lambda url: task_id not in url)
-    assert not faults
+    # From here on it is about what the robot has done.
+    with system.resting(ROBOT):
+        page.reload()
+        page.locator("[data-shortcut=n]").click()
+        expect(page.locator("form[data-editor]")).to_be_visible()
+        task_id = urllib.parse.urlsplit(page.url).path.split("/")[2]
+        number = page.locator("form[data-editor] input[type=number]").first
+        corrected = "0.0123"
+        expect(page.locator("[data-numbers]:not([open])")).to_be_visible()  # the page's script has run
+        page.get_by_text("Numbers", exact=True).click()
+        number.fill(corrected)
+        number.press("Tab")
+        page.locator("#comment").fill("the hand should move a little further")
+        page.get_by_role("button", name="Submit, next").click()
+        page.wait_for_url(lambda url: task_id not in url)
+        assert not faults
 
-    with system.database() as connection:
-        row = connection.execute(
-            "SELECT f.human_correction, f.feedback_type, u.username, f.inference_result_id, r.request_id, f.id "
-            "FROM feedback f JOIN users u ON u.id = f.annotator_id "
-            "JOIN inference_results r ON r.id = f.inference_result_id WHERE f.task_id = %s",
-            [task_id],
-        ).fetchone()
-        assert row is not None
-        actions, kind, annotator, _result_id, request_id, feedback_id = row
-        assert (kind, annotator) == ("correction", "annotator")
-        assert any(float(corrected) == pytest.approx(value) for step in actions for value in step)
-        audited = connection.execute(
-            "SELECT actor_name FROM audit_logs WHERE resource_id = %s OR changes::text LIKE %s",
-            [feedback_id, f"%{feedback_id}%"],
-        ).fetchall()
-        assert ("annotator",) in audited
+        with system.database() as connection:
+            row = connection.execute(
+                "SELECT f.human_correction, f.feedback_type, u.username, f.inference_result_id, r.request_id, f.id "
+                "FROM feedback f JOIN users u ON u.id = f.annotator_id "
+                "JOIN inference_results r ON r.id = f.inference_result_id WHERE f.task_id = %s",
+                [task_id],
+            ).fetchone()
+            assert row is not None
+            actions, kind, annotator, _result_id, request_id, feedback_id = row
+            assert (kind, annotator) == ("correction", "annotator")
+            assert any(float(corrected) == pytest.approx(value) for step in actions for value in step)
+            audited = connection.execute(
+                "SELECT actor_name FROM audit_logs WHERE resource_id = %s OR changes::text LIKE %s",
+                [feedback_id, f"%{feedback_id}%"],
+            ).fetchall()
+            assert ("annotator",) in audited
 
-    # What was said is embedded, and the correction is in the next run's Parquet.
-    with system.database() as connection:
-        wait_until(
-            lambda: connection.execute("SELECT 1 FROM embeddings WHERE source_id = %s", [feedback_id]).fetchone(),
-            seconds=60,
-        )
-    printed = system.manage("run_pipeline", "demo")
-    manifest_key = printed.strip().splitlines()[-1]
-    folder = (system.var_dir / "storage" / manifest_key).parent
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest
-    rows: list[dict[str, Any]] = []
-    for batch in sorted(folder.glob("batch_*.parquet")):
-        rows += pq.read_table(io.BytesIO(batch.read_bytes())).to_pylist()
-    (mine,) = [row for row in rows if str(row["request_id"]) == str(request_id)]
-    assert mine["corrected_actions"] == actions
+        # What was said is embedded, and the correction is in the next run's Parquet.
+        with system.database() as connection:
+            wait_until(
+                lambda: connection.execute("SELECT 1 FROM embeddings WHERE source_id = %s", [feedback_id]).fetchone(),
+                seconds=60,
+            )
+        printed = system.manage("run_pipeline", "demo")
+        manifest_key = printed.strip().splitlines()[-1]
+        folder = (system.var_dir / "storage" / manifest_key).parent
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest
+        rows: list[dict[str, Any]] = []
+        for batch in sorted(folder.glob("batch_*.parquet")):
+            rows += pq.read_table(io.BytesIO(batch.read_bytes())).to_pylist()
+        (mine,) = [row for row in rows if str(row["request_id"]) == str(request_id)]
+        assert mine["corrected_actions"] == actions
 
-    # And admins see it.
-    admin = chromium.new_context().new_page()
-    log_in(admin, system, "admin")
-    admin.goto(f"{system.base_url}/admin/feedback/feedback/")
-    expect(admin.get_by_text("Correction").first).to_be_visible()
+        # And admins see it.
+        admin = chromium.new_context().new_page()
+        log_in(admin, system, "admin")
+        admin.goto(f"{system.base_url}/admin/feedback/feedback/")
+        expect(admin.get_by_text("Correction").first).to_be_visible()
 
 
 def _pixels(card: Locator) -> str:

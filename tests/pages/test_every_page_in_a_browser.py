@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -10,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 from django.urls import reverse
 from django.utils import timezone
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from accounts.models import ApiKey, User
 from core.problems import forbidden
@@ -102,13 +104,36 @@ def silence(page: Page) -> None:
     page.route_web_socket("**/ws/inference**", lambda route: route.send('{"type": "hello"}'))
 
 
+@contextmanager
+def one_operation_of_each_method(page: Page) -> Iterator[None]:
+    """Meanwhile the API describes itself in short: Swagger UI draws sixty operations that look like these."""
+
+    def shorten(route: Route) -> None:
+        answer, seen = route.fetch(), set[str]()
+        schema = answer.json()
+        paths, schema["paths"] = schema["paths"], {}
+        for path, operations in paths.items():
+            new = {method: operation for method, operation in operations.items() if method not in seen}
+            if new:
+                schema["paths"][path] = new
+                seen |= new.keys()
+        route.fulfill(response=answer, json=schema)
+
+    page.route("**/api/v1/schema*", shorten)
+    yield
+    page.unroute("**/api/v1/schema*")
+
+
 def faults_of(page: Page, paths: dict[str, str]) -> dict[str, Any]:
     """What is wrong with the pages at ``paths``, by the name of the page."""
     faults: dict[str, Any] = {}
     for name, path in paths.items():
-        page.goto(path)
         if path == PAGES["API"]:
-            page.locator(".opblock").first.wait_for()
+            with one_operation_of_each_method(page):
+                page.goto(path)
+                page.locator(".opblock").first.wait_for()
+        else:
+            page.goto(path)
         found = axe.violations(page)
         if name.startswith("API"):
             found = [fault for fault in found if fault["id"] not in SWAGGERS]

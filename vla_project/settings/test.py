@@ -12,5 +12,6 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEMO = False
 LOG_LEVEL = env.str("LOG_LEVEL", default="WARNING")
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = True  # each test's client would list all static files anew
 # Threads of a test keep no connection that would hinder the removal of its database.
 DATABASES["default"]["CONN_MAX_AGE"] = 0

@@ -76,24 +76,41 @@ def session_cookie(user: User, url: str) -> Any:
     }
 
 
+@pytest.fixture(scope="module")
+def profiles(chromium: Browser, live_server: Any) -> list[BrowserContext]:
+    """Two people's browsers for the tests of a module: they keep the scripts and styles that every page wants."""
+    return [_new_profile(chromium, live_server) for _ in range(2)]
+
+
+def _new_profile(chromium: Browser, live_server: Any, **options: Any) -> BrowserContext:
+    made = chromium.new_context(base_url=live_server.url, **({"reduced_motion": "reduce"} | options))
+    made.set_default_timeout(10_000)
+    return made
+
+
 @pytest.fixture
-def open_page(chromium: Browser, live_server: Any) -> Iterator[SignIn]:
+def open_page(chromium: Browser, profiles: list[BrowserContext], live_server: Any) -> Iterator[SignIn]:
     """A page of somebody's own browser; a script error or a refused style or script fails the test."""
-    contexts: list[BrowserContext] = []
+    unused = list(profiles)
+    pages: list[Page] = []
     errors: list[str] = []
 
     def open_as(user: User, path: str = "/feedback/", **options: Any) -> Page:
-        context = chromium.new_context(base_url=live_server.url, **({"reduced_motion": "reduce"} | options))
+        context = unused.pop(0) if unused and not options else _new_profile(chromium, live_server, **options)
         context.add_cookies([session_cookie(user, live_server.url)])
-        context.set_default_timeout(10_000)
-        contexts.append(context)
         page = context.new_page()
+        pages.append(page)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
         page.goto(path)
         return page
 
     yield open_as
-    for context in contexts:
-        context.close()
+    for page in pages:
+        if page.context in profiles:
+            page.evaluate("localStorage.clear()")
+            page.close()
+            page.context.clear_cookies()
+        else:
+            page.context.close()
     assert errors == []
