@@ -34,7 +34,7 @@ from inference.engine.submission import EncodedImage, Submission, from_fields
 from inference.exceptions import ImageRefusedError
 from inference.image_containers import only_the_picture
 from inference.images import encode_jpeg
-from inference.models import InferenceResult, PolicyVersion
+from inference.models import InferenceRequest, InferenceResult, PolicyVersion
 from inference.result_rows import copy_results
 from inference.signals import results_recorded
 
@@ -180,7 +180,7 @@ class Recorder:
         if len(kept) < len(records):
             logger.warning("recorder.collection_gone", records=len(records) - len(kept))
         kept = self._without_forgotten(kept)
-        objects = self._write_objects([record for record in kept if not record.submission.is_shadow])
+        objects = self._write_objects(self._without_recorded(kept))
         with transaction.atomic():
             written = self._write_rows(kept, objects)
         arguments: list[bytes | str | int] = [keys.RECORDERS_GROUP, settings.INFERENCE["ANSWER_SECONDS"]]
@@ -200,6 +200,17 @@ class Recorder:
             if record.submission.request_id in stray:
                 object_store.delete([info.key for info in object_store.list(f"{record.folder}/")])
         return [record for record in records if record.submission.request_id not in gone]
+
+    def _without_recorded(self, records: Sequence[Record]) -> list[Record]:
+        """Those whose objects are not written yet. An entry that is read again after its row was committed writes none:
+        its objects were there before the row, and since then they may have been purged.
+        """
+        written = set(
+            InferenceRequest.objects.filter(pk__in={record.submission.request_id for record in records}).values_list(
+                "pk", flat=True
+            )
+        )
+        return [r for r in records if not r.submission.is_shadow and r.submission.request_id not in written]
 
     def _collections(self, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         return set(Collection.objects.filter(pk__in=list(ids)).values_list("pk", flat=True))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -29,7 +33,7 @@ from pipeline.models import (
     VectorIndexHealth,
     VectorSet,
 )
-from pipeline.storage import retention
+from pipeline.storage import purging, retention
 
 
 class ReadOnlyInline(admin.TabularInline):
@@ -62,7 +66,7 @@ class PipelineRunAdmin(RestrictedRecordAdmin):
     list_select_related = ("collection",)
     search_fields = ("id", "collection__slug")
     inlines = (StageRunInline, RunShardInline)
-    actions = ("run_again", "replay", "cancel")
+    actions = ("run_again", "replay", "cancel", "purge_raw")
 
     @admin.display(description=_("progress"), ordering="progress")
     def percent(self, run: PipelineRun) -> str:
@@ -92,6 +96,28 @@ class PipelineRunAdmin(RestrictedRecordAdmin):
     def cancel(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> None:
         for run in self.permitted(request, runs, Permission.EXPORT_WRITE):
             _told(self, request, lambda run=run: services.cancel_run(run=run))
+
+    @admin.action(description=_("Purge the raw data behind them"), permissions=["manage"])
+    def purge_raw(self, request: HttpRequest, runs: QuerySet[PipelineRun]) -> HttpResponse | None:
+        permitted = self.permitted(request, runs.select_related("collection"), Permission.COLLECTION_MANAGE)
+        if "confirmed" not in request.POST:
+            return self._preview_of_purge(request, permitted)
+        for run in permitted:
+            _told(self, request, lambda run=run: services.purge_raw(run=run))
+        return None
+
+    def _preview_of_purge(self, request: HttpRequest, runs: list[PipelineRun]) -> HttpResponse:
+        """What would go, with a button that does it."""
+        rows = [(run, purging.preview(run), _refusal(partial(purging.refuse_unless_possible, run))) for run in runs]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Purge the raw data behind these runs?"),
+            "opts": self.opts,
+            "rows": rows,
+            "possible": [run.pk for run, _found, refusal in rows if not refusal],
+            "checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/pipeline/pipelinerun/purge_raw.html", context)
 
 
 @admin.register(QuarantinedRecord)
@@ -286,6 +312,15 @@ def _described(found: retention.Preview) -> str:
 
 def _person(request: HttpRequest) -> User | None:
     return request.user if isinstance(request.user, User) else None
+
+
+def _refusal(check: Callable[[], None]) -> str:
+    """What a service would say against it; empty where nothing."""
+    try:
+        check()
+    except Problem as problem:
+        return problem.detail
+    return ""
 
 
 def _told(page: admin.ModelAdmin, request: HttpRequest, act: Any) -> None:

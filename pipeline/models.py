@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.core.exceptions import ValidationError
@@ -173,6 +174,40 @@ class QuarantinedRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.inference_result_id}"
+
+
+class PurgedRecord(models.Model):
+    """A record whose raw data is gone: its texts are those that a run published, its pictures are redacted twins.
+
+    The row lives as long as the record does, in the table or in an archive: a twin that several pictures share is
+    deleted with the last record that shows it.
+    """
+
+    result_id = models.UUIDField(primary_key=True)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="purged_records", db_index=False)
+    raw = ArrayField(models.CharField(max_length=512), help_text=_("The keys that the record's pictures had."))
+    twins = ArrayField(models.CharField(max_length=512), help_text=_("The keys that they have now, in that order."))
+    remarks = ArrayField(
+        models.CharField(max_length=32), default=list, help_text=_("What was remarked of the raw pictures.")
+    )
+    episode = models.TextField(
+        blank=True, help_text=_("Its episode's name as published, where the episode's row cannot hold it.")
+    )
+    purged_at = models.DateTimeField(auto_now_add=True)
+    raw_deleted_at = models.DateTimeField(null=True, help_text=_("Empty: raw objects are still to be deleted."))
+
+    objects = CollectionScopedQuerySet.as_manager()
+
+    class Meta:
+        db_table = "purged_records"
+        indexes = [
+            models.Index(fields=["collection"], name="purged_unfinished", condition=Q(raw_deleted_at=None)),
+            GinIndex(fields=["twins"], name="purged_twins"),
+            GinIndex(fields=["raw"], name="purged_raw"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.result_id)
 
 
 class StoredObject(models.Model):

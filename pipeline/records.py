@@ -25,6 +25,7 @@ from django.db.models.functions import Cast
 from feedback.choices import FeedbackType
 from feedback.models import Feedback
 from inference.models import InferenceResult
+from pipeline.models import PurgedRecord
 from pipeline.stages.base import one_array
 
 RAW_SCHEMA = pa.schema(
@@ -58,10 +59,12 @@ RAW_SCHEMA = pa.schema(
         ("total_ms", pa.float64()),
         ("batch_size", pa.int64()),
         ("images", pa.string()),
+        ("camera_remarks", pa.list_(pa.string())),  # null unless the raw pictures were purged
     ]
 )
 _ORDER = (F("episode_id").asc(nulls_last=True), F("step").asc(nulls_last=True), F("created_at").asc(), F("id").asc())
-# Where a column of RAW_SCHEMA comes from. Those that are not here are what people said of the record.
+# Where a column of RAW_SCHEMA comes from. Those that are not here are what people said of the record, and what is kept
+# of its raw pictures.
 _SOURCES: Mapping[str, Any] = {
     "id": F("id"),
     "request_id": F("request_id"),
@@ -114,7 +117,30 @@ def read(results: QuerySet[InferenceResult], *, as_of: datetime) -> pa.Table:
     found = [answers.get(identifier, _NO_ANSWER) for identifier in identifiers]
     for name in _NO_ANSWER:
         columns[name] = pa.array([answer[name] for answer in found], RAW_SCHEMA.field(name).type)
+    _recall_purged(columns, identifiers)
     return pa.table([columns[name] for name in RAW_SCHEMA.names], schema=RAW_SCHEMA)
+
+
+def _recall_purged(columns: dict[str, Any], identifiers: Sequence[str]) -> None:
+    """Of records whose raw data was purged: what was remarked of the raw pictures, and the episode's published name."""
+    purged = {str(row.pk): row for row in PurgedRecord.objects.filter(_is_any_of("result_id", identifiers))}
+    remarks = [purged[identifier].remarks if identifier in purged else None for identifier in identifiers]
+    columns["camera_remarks"] = pa.array(remarks, RAW_SCHEMA.field("camera_remarks").type)
+    if any(row.episode for row in purged.values()):
+        names = columns["episode"].to_pylist()
+        told = [purged[identifier].episode if identifier in purged else "" for identifier in identifiers]
+        columns["episode"] = pa.array([new or name for new, name in zip(told, names, strict=True)], pa.string())
+
+
+def _is_any_of(field: str, identifiers: Sequence[str]) -> Func:
+    """A condition with one array, where "IN" would have a placeholder for each of ten thousand ids."""
+    return Func(
+        F(field),
+        Value(identifiers, ArrayField(TextField())),
+        template="%(expressions)s::uuid[])",
+        arg_joiner=" = ANY(",
+        output_field=BooleanField(),
+    )
 
 
 def copied(rows: QuerySet[InferenceResult, Any], types: Mapping[str, pa.DataType]) -> pa.Table:
@@ -162,14 +188,7 @@ _NO_ANSWER: Mapping[str, Any] = {
 
 def _answers(results: Sequence[str], as_of: datetime) -> dict[str, dict[str, Any]]:
     """What people said of each result by ``as_of``: the newest accepted correction, the mean rating, the comments."""
-    among = Func(  # one array, where "IN" would have a placeholder for each of ten thousand ids
-        F("inference_result_id"),
-        Value(results, ArrayField(TextField())),
-        template="%(expressions)s::uuid[])",
-        arg_joiner=" = ANY(",
-        output_field=BooleanField(),
-    )
-    given = Feedback.objects.filter(among, created_at__lte=as_of)
+    given = Feedback.objects.filter(_is_any_of("inference_result_id", results), created_at__lte=as_of)
     known: dict[str, list[Feedback]] = defaultdict(list)
     for feedback in given.usable().with_final_actions().order_by("created_at", "id"):
         known[str(feedback.inference_result_id)].append(feedback)

@@ -18,6 +18,7 @@ from pipeline import quarantine, tasks
 from pipeline.choices import ExportFormat, JobState
 from pipeline.exports.query import ExportQuery
 from pipeline.models import Export, PipelineRun, QuarantinedRecord, RetentionRule, SavedSearch, StoredObject
+from pipeline.storage import purging
 
 OPTIONS = frozenset({"embed", "check_images"})
 
@@ -116,6 +117,17 @@ def cancel_run(*, run: PipelineRun) -> PipelineRun:
     run.save(update_fields=["state", "finished_at"])
     audit.record("run.cancelled", run, changes={"state": [before, run.state]})
     return run
+
+
+@transaction.atomic
+def purge_raw(*, run: PipelineRun) -> None:
+    """Have the raw data behind a published run purged: what is left of each record is what the run published of it.
+
+    Raises ``Problem`` 409 where that is not possible now (``storage.purging``).
+    """
+    purging.refuse_unless_possible(run)
+    audit.record("raw_data.purge_requested", run)
+    tasks.purge_raw.delay_on_commit(str(run.pk))
 
 
 @transaction.atomic

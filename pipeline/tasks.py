@@ -5,11 +5,15 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
+import structlog
 from celery import shared_task
 from django.db import connection
 
+from core.problems import Problem
 from pipeline.choices import JobState
 from pipeline.models import Export, PipelineRun, RetentionRule, RunShard, VectorSet
+
+logger = structlog.get_logger(__name__)
 
 STALLED_AFTER = timedelta(minutes=3)
 # A task this long leaves room for others between two of its kind.
@@ -201,6 +205,20 @@ def apply_retention_rule(rule_id: int) -> None:
     rule = RetentionRule.objects.filter(pk=rule_id).select_related("collection").first()
     if rule is not None:
         retention.apply(rule)
+
+
+@shared_task
+def purge_raw(run_id: str) -> None:
+    """Purge the raw data behind a published run."""
+    from pipeline.storage import purging
+
+    run = PipelineRun.objects.select_related("collection__action_space").filter(pk=run_id).first()
+    if run is None:
+        return
+    try:
+        purging.purge(run)
+    except Problem as problem:
+        logger.warning("purge.refused", run=run_id, reason=problem.detail)
 
 
 @shared_task

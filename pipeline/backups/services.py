@@ -17,7 +17,7 @@ from core import object_store
 from pipeline.backups import database
 from pipeline.choices import ObjectKind
 from pipeline.models import StoredObject
-from pipeline.storage import catalogue, deletion, layout
+from pipeline.storage import catalogue, deletion, layout, purging
 from pipeline.storage.deletion import Deleted
 
 
@@ -65,7 +65,7 @@ def delete_old(*, older_than: datetime) -> int:
 
 def restore(key: str) -> Deleted:
     """Replace the database's content by the backup under ``key``, all or nothing; then erase again what was erased
-    after it was made, and return how much that was.
+    after it was made, and return how much that was; raw data that was purged is purged again.
 
     Raises ``FileNotFoundError``, ``catalogue.CorruptObjectError`` where the bytes are not those that were written,
     ``BackupError``.
@@ -81,7 +81,9 @@ def restore(key: str) -> Deleted:
         if expected is not None and digest.hexdigest() != expected:
             raise catalogue.CorruptObjectError(f"{key} does not hold what was written to it.")
         database.restore(path)
-    return deletion.erase_again()
+    deleted = deletion.erase_again()
+    purging.purge_again()
+    return deleted
 
 
 def newest_backup() -> str | None:

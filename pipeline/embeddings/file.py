@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from collections_app.models import Collection
+from core.personal_data.presidio import detect
 from pipeline.choices import ObjectKind
 from pipeline.embeddings.served import served
 from pipeline.models import EMBEDDING_DIMENSIONS, Embedding, StoredObject, VectorSet
+from pipeline.stages.anonymise import Texts
 from pipeline.storage import catalogue, layout
 
 BATCH = 5_000
@@ -47,6 +49,7 @@ def write(collection: Collection) -> StoredObject:
 
 
 def _batches(collection: Collection) -> Iterator[list[dict[str, Any]]]:
+    texts = Texts(detect)  # finds more than what an embedding's text was cleaned by (``core.personal_data``)
     rows = served(Embedding.objects.filter(collection=collection))
     ordered = iter(rows.order_by("occurred_at", "source_id").values(*SCHEMA.names).iterator(chunk_size=BATCH))
     while batch := list(islice(ordered, BATCH)):
@@ -55,6 +58,7 @@ def _batches(collection: Collection) -> Iterator[list[dict[str, Any]]]:
                 **row,
                 "source_id": str(row["source_id"]),
                 "inference_result_id": str(row["inference_result_id"]),
+                "text": texts.clean(row["text"]),
                 "embedding": list(row["embedding"]),
             }
             for row in batch

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from pipeline.runs.parquet import with_named_images
 from pipeline.stages.base import RecordSpec
 
 
@@ -28,7 +29,7 @@ class PreferencesFormat:
         self._without = 0
 
     def add(self, table: pa.Table) -> None:
-        for row in table.to_pylist(maps_as_pydicts="strict"):
+        for row in with_named_images(table).to_pylist(maps_as_pydicts="strict"):
             policy = row["proposed_actions"] or row["actions"]
             human = row["corrected_actions"]
             if human is None or not policy or human == policy:

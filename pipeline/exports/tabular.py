@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.exports.base import EXPORT_SCHEMA
 from pipeline.exports.spreadsheets import CsvWriter
+from pipeline.runs.parquet import with_named_images
 from pipeline.stages.base import RecordSpec
 
 
@@ -22,7 +23,7 @@ class ParquetFormat:
         self._rows = 0
 
     def add(self, table: pa.Table) -> None:
-        self._writer.write_table(table)
+        self._writer.write_table(with_named_images(table))
         self._rows += table.num_rows
 
     def close(self) -> Mapping[str, Any]:
@@ -39,7 +40,7 @@ class CsvFormat:
         self._rows = 0
 
     def add(self, table: pa.Table) -> None:
-        self._writer.write(table)
+        self._writer.write(with_named_images(table))
         self._rows += table.num_rows
 
     def close(self) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from pipeline.images.published import PublishedImages
 from pipeline.models import Export
 from pipeline.pseudonyms import Pseudonyms
 from pipeline.runs.cuts import cuts
-from pipeline.stages.anonymise import Anonymise
+from pipeline.stages.anonymise import Anonymise, Texts
 from pipeline.stages.base import RecordSpec
 from pipeline.stages.features import AddFeatures
 from pipeline.stages.validate import Validate
@@ -145,7 +145,7 @@ def _manifest(
     return {
         "collection": export.collection.slug,
         "format": export.format,
-        "query": query.as_json(),
+        "query": Texts(detect).clean_value(query.as_json()),  # a filter by a name may name a person
         "code_version": settings.VERSION,
         "counts": {"read": summary.read, "exported": summary.records, "invalid": summary.invalid, **details},
         "policy_versions": dict(sorted(summary.versions.items())),

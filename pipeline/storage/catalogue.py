@@ -26,17 +26,17 @@ def store(key: str, data: bytes, *, kind: ObjectKind, **owners: Any) -> StoredOb
 
     ``owners`` are the entry's ``collection``, ``run`` and ``export``.
     """
-    return _enter(object_store.put(key, data), kind, owners)
+    return enter(object_store.put(key, data), kind, **owners)
 
 
 def store_file(key: str, path: Path, *, kind: ObjectKind, **owners: Any) -> StoredObject:
     """``store`` for a file of any size."""
-    return _enter(object_store.put_file(key, path), kind, owners)
+    return enter(object_store.put_file(key, path), kind, **owners)
 
 
 def store_blocks(key: str, blocks: Iterable[bytes], *, kind: ObjectKind, **owners: Any) -> StoredObject:
     """``store`` for what is made piece by piece, of any size."""
-    return _enter(object_store.put_blocks(key, blocks), kind, owners)
+    return enter(object_store.put_blocks(key, blocks), kind, **owners)
 
 
 def store_folder(
@@ -55,13 +55,21 @@ def store_folder(
         keys = [prefix + path.relative_to(folder).as_posix() for path in paths]
         try:
             for blob in pool.map(_transfer, keys, paths):
-                entries.append(_enter(blob, kind, owners))
+                entries.append(enter(blob, kind, **owners))
                 done += blob.bytes
                 progress(done / total)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return entries
+
+
+def enter(blob: StoredBlob, kind: ObjectKind, **owners: Any) -> StoredObject:
+    """The entry of an object that is there already; see ``store``."""
+    entry, _created = StoredObject.objects.update_or_create(
+        key=blob.key, defaults={"kind": kind, "bytes": blob.bytes, "sha256": blob.sha256, **owners}
+    )
+    return entry
 
 
 def discard(keys: Sequence[str]) -> None:
@@ -91,10 +99,3 @@ def _read_back(written: StoredBlob) -> None:
             size += len(block)
     if size != written.bytes or digest.hexdigest() != written.sha256:
         raise CorruptObjectError(f"{written.key} does not hold what was written to it.")
-
-
-def _enter(blob: StoredBlob, kind: ObjectKind, owners: dict[str, Any]) -> StoredObject:
-    entry, _created = StoredObject.objects.update_or_create(
-        key=blob.key, defaults={"kind": kind, "bytes": blob.bytes, "sha256": blob.sha256, **owners}
-    )
-    return entry

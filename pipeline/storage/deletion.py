@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -38,6 +38,7 @@ from pipeline.models import (
     Export,
     ImageEmbedding,
     PipelineRun,
+    PurgedRecord,
     QuarantinedRecord,
     RetentionRule,
     StoredObject,
@@ -86,12 +87,15 @@ def delete_results(collection: Collection, identifiers: Sequence[UUID], *, keep_
         FeedbackTask.objects.filter(inference_result__in=identifiers).delete()
         StoredObject.objects.filter(key__in=[info.key for info in objects]).delete()
         results.delete()
+        released = Deleted() if keep_objects else _release_twins(identifiers)
         if not keep_objects:
             _delete_empty_episodes({row[3] for row in known})
         others = set(InferenceResult.objects.filter(request_id__in=gone).values_list("request_id", flat=True))
         forgotten.forget(collection, gone - others, archived=keep_objects)
         remembered.forget([collection.pk])
-    return Deleted(len(known), len(objects), sum(info.bytes for info in objects))
+    deleted = Deleted(len(known), len(objects), sum(info.bytes for info in objects))
+    deleted.add(released)
+    return deleted
 
 
 def delete_objects(stored: Iterable[StoredObject]) -> Deleted:
@@ -135,8 +139,9 @@ def erase(collection: Collection, identifiers: Sequence[UUID]) -> Deleted:
         | Q(export__created_at__gte=min(moments))
         | Q(key__in=_twin_keys(collection, everything))
     )
-    held = {layout.embeddings_key(collection.slug), *(entry.key for entry, _rows in archived)}
-    _refuse_while_held_or_at_work(
+    shown = PurgedRecord.objects.filter(pk__in=identifiers).values_list("twins", flat=True)
+    held = {layout.embeddings_key(collection.slug), *(entry.key for entry, _rows in archived), *chain(*shown)}
+    refuse_while_held_or_at_work(
         collection, derived.filter(legal_hold=True) | StoredObject.objects.filter(key__in=held, legal_hold=True)
     )
     _write_journal(collection, everything)
@@ -175,9 +180,18 @@ def _parts(identifiers: Sequence[UUID], size: int) -> Iterator[Sequence[UUID]]:
     return (identifiers[start : start + size] for start in range(0, len(identifiers), size))
 
 
-def _refuse_while_held_or_at_work(collection: Collection, held: Any) -> None:
-    rules = RetentionRule.objects.filter(collection=collection, legal_hold=True)
-    if held.exists() or rules.exists():
+def refuse_while_held(collection: Collection) -> None:
+    """Raises ``Problem`` 409 where a class of the collection's data is under legal hold."""
+    if RetentionRule.objects.filter(collection=collection, legal_hold=True).exists():
+        raise Problem(409, "legal_hold", "Data of this collection that may hold these records is under legal hold.")
+
+
+def refuse_while_held_or_at_work(collection: Collection, held: QuerySet[StoredObject] | None = None) -> None:
+    """Raises ``Problem`` 409 where one of the objects ``held``, or a class of the collection's data, is under legal
+    hold, or where a run or an export of it is at work.
+    """
+    refuse_while_held(collection)
+    if held is not None and held.exists():
         raise Problem(409, "legal_hold", "Data of this collection that may hold these records is under legal hold.")
     for jobs in (PipelineRun.objects, Export.objects):
         if jobs.filter(collection=collection).unfinished().exists():
@@ -191,10 +205,34 @@ def _write_journal(collection: Collection, records: Iterable[RawRecord]) -> None
     catalogue.store(key, orjson.dumps({"collection": str(collection.pk), "traces": traces}), kind=ObjectKind.AUDIT)
 
 
-def _delete_archived_images(collection: Collection, rows: Iterable[Mapping[str, Any]]) -> Deleted:
+def _delete_archived_images(collection: Collection, rows: Sequence[Mapping[str, Any]]) -> Deleted:
     objects = raw.objects_of([_record(row) for row in rows], collection.slug)
     object_store.delete(info.key for info in objects)
-    return Deleted(0, len(objects), sum(info.bytes for info in objects))
+    deleted = Deleted(0, len(objects), sum(info.bytes for info in objects))
+    with transaction.atomic():
+        deleted.add(_release_twins([UUID(row["id"]) for row in rows]))
+    return deleted
+
+
+def _release_twins(identifiers: Sequence[UUID]) -> Deleted:
+    """Delete the pictures of those of these records whose raw data was purged, unless another record shows the same or
+    they are held. For a transaction: a purge that would take up one of them waits for its end.
+    """
+    purged = PurgedRecord.objects.filter(pk__in=identifiers)
+    twins = {key for keys in purged.values_list("twins", flat=True) for key in keys}
+    purged.delete()
+    entries = list(StoredObject.objects.select_for_update().filter(key__in=twins, legal_hold=False).order_by("key"))
+    shown = {
+        key
+        for keys in PurgedRecord.objects.filter(twins__overlap=[entry.key for entry in entries]).values_list(
+            "twins", flat=True
+        )
+        for key in keys
+    }
+    free = [entry for entry in entries if entry.key not in shown]
+    object_store.delete(entry.key for entry in free)
+    StoredObject.objects.filter(pk__in=[entry.pk for entry in free]).delete()
+    return Deleted(0, len(free), sum(entry.bytes for entry in free))
 
 
 def _record(row: Mapping[str, Any]) -> RawRecord:
@@ -213,13 +251,18 @@ def _delete_empty_episodes(identifiers: Iterable[UUID | None]) -> None:
 
 
 def _twin_keys(collection: Collection, records: Iterable[RawRecord]) -> list[str]:
-    """The keys that the redacted twins of these records' images may have."""
-    keys = []
+    """The keys that the redacted twins of these records' raw images may have, without those that are the only picture
+    of a record whose raw data was purged.
+    """
+    keys: set[str] = set()
     for record in records:
         for image in record.images.values():
+            if layout.is_redacted(image):  # goes with the last record that shows it
+                continue
             try:
                 digest = hashlib.sha256(object_store.get(image)).hexdigest()
             except FileNotFoundError:
                 continue
-            keys += [layout.redacted_key(collection.slug, digest, engine) for engine in TEXT_ENGINES]
-    return keys
+            keys.update(layout.redacted_key(collection.slug, digest, engine) for engine in TEXT_ENGINES)
+    shown = PurgedRecord.objects.filter(twins__overlap=sorted(keys)).values_list("twins", flat=True)
+    return sorted(keys.difference(*shown))

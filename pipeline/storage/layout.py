@@ -52,12 +52,25 @@ def redacted_key(slug: str, sha256: str, engine: str) -> str:
     return f"processed/collection_{slug}/redacted/{engine}/{sha256[:2]}/{sha256}.jpg"
 
 
+def is_redacted(key: str) -> bool:
+    """Whether the key is of a redacted twin."""
+    return re.match(r"processed/[^/]+/redacted/", key) is not None
+
+
 def archive_key(slug: str, first_result: uuid.UUID) -> str:
     """Records that were archived together, named by the first of them."""
     return f"archive/collection_{slug}/{first_result}.jsonl.gz"
 
 
 ERASURES = "erased/"
+
+
+PURGES = "purged/"
+
+
+def purge_key(moment: datetime, identifier: uuid.UUID) -> str:
+    """The journal's entry of a part of a purge: which pictures stand for which records, known by one-way traces."""
+    return f"{PURGES}{moment.date().isoformat()}/{identifier}.json"
 
 
 def erasure_key(moment: datetime, identifier: uuid.UUID) -> str:

@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, Func, IntegerField, JSONField, Min, Q, QuerySet, Sum, Value
+from django.db.models import Count, Exists, F, Func, IntegerField, JSONField, Min, OuterRef, Q, QuerySet, Sum, Value
 from django.utils import timezone
 
 from accounts import audit
 from inference.models import InferenceResult
 from pipeline.choices import ObjectKind, RetentionAction
 from pipeline.embeddings import remembered
-from pipeline.models import Embedding, ImageEmbedding, RetentionRule, StoredObject
+from pipeline.models import Embedding, ImageEmbedding, PurgedRecord, RetentionRule, StoredObject
 from pipeline.storage import archives, deletion
 from pipeline.storage.deletion import Deleted
 
@@ -49,7 +49,7 @@ def preview(rule: RetentionRule) -> Preview:
         found = _expired_results(rule).aggregate(
             records=Count("pk"),
             images=Sum(counted),
-            documents=Count("pk", filter=Q(shadow=False)),
+            documents=Count("pk", filter=Q(~Exists(PurgedRecord.objects.filter(pk=OuterRef("pk"))), shadow=False)),
             oldest=Min("created_at"),
         )
         objects = 0 if rule.action == RetentionAction.ARCHIVE else (found["images"] or 0) + found["documents"]

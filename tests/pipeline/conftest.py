@@ -10,9 +10,10 @@ import pytest
 from pytest_django import Settings
 
 from core.personal_data import patterns
-from pipeline.embeddings import encoders, indexing, search
+from pipeline.embeddings import encoders, file, indexing, search
 from pipeline.exports import writer
 from pipeline.runs import shards
+from pipeline.storage import purging
 
 
 class WordsEncoder:
@@ -57,6 +58,8 @@ def light_detector(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if "ml" not in request.keywords:
         monkeypatch.setattr(shards, "detect", patterns.detect)
         monkeypatch.setattr(writer, "detect", patterns.detect)
+        monkeypatch.setattr(purging, "detect", patterns.detect)
+        monkeypatch.setattr(file, "detect", patterns.detect)
 
 
 @pytest.fixture(autouse=True)

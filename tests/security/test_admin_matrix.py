@@ -89,7 +89,7 @@ ROWS = {
         MANAGE, MANAGE, MANAGE, MANAGE, actions=dict.fromkeys(("send_test", "rotate"), MANAGE)
     ),
     "feedback.webhookdelivery": Row(MANAGE, change=MANAGE, actions={"send_again": MANAGE}),
-    "pipeline.pipelinerun": Row(READ, actions=RUN_ACTIONS),
+    "pipeline.pipelinerun": Row(READ, actions={**RUN_ACTIONS, "purge_raw": MANAGE}),
     "pipeline.quarantinedrecord": Row(READ, change=MANAGE),
     "pipeline.storedobject": Row(READ, actions=dict.fromkeys(("hold", "release"), MANAGE)),
     "pipeline.export": Row(READ, actions={"export_again": EXPORT}),
