@@ -78,7 +78,7 @@ class Texts:
         return orjson.dumps(self.clean_value(orjson.loads(text), times, fields=VIOLATION_FIELDS)).decode()
 
     def clean_value(self, value: Any, times: int = 1, *, fields: Set[str] | None = None) -> Any:
-        """A JSON value whose keys and texts are clean; keys beside ``fields`` become one ``<UNKNOWN_FIELD>`` of null."""
+        """A JSON value whose keys and texts are clean; keys beside ``fields`` become ``<UNKNOWN_FIELD>`` of null."""
         if isinstance(value, str):
             return self.clean(value, times)
         if isinstance(value, list):

@@ -41,7 +41,7 @@ from pipeline.embeddings import remembered, renewal
 from pipeline.images import published
 from pipeline.images.redaction import UnreadableImageError
 from pipeline.locks import held_by_one
-from pipeline.models import PipelineRun, PurgedRecord, RunShard, StoredObject
+from pipeline.models import Export, PipelineRun, PurgedRecord, RunShard, StoredObject
 from pipeline.pseudonyms import Pseudonyms
 from pipeline.runs import parquet, selection
 from pipeline.stages.anonymise import VIOLATION_FIELDS, Anonymise, Texts
@@ -137,6 +137,7 @@ def purge(run: PipelineRun, progress: Callable[[Purged], None] = lambda _so_far:
                 progress(purged)
         purged.left = +purged.left  # without zeros
         if purged.records or purged.objects:
+            _redact_export_queries(run.collection, texts)
             maps.draw(run.collection)
             deletion.refresh_embeddings_file(run.collection)
             remembered.forget([run.collection_id])
@@ -313,6 +314,20 @@ def _redact_finished_episodes(identifiers: QuerySet[InferenceResult, Any], texts
         if stored != episode.external_id:
             logged = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Episode))
             logged.filter(object_id=str(episode.pk)).update(object_repr=stored)
+
+
+def _redact_export_queries(collection: Collection, texts: Texts) -> None:
+    """What an export was asked for by a name that no episode has any more, so that writing it again finds the same."""
+    episodes = Episode.objects.filter(collection=collection)
+    lookups = {"episode": "external_id", "tag": "tags__contains"}
+    for export in Export.objects.filter(collection=collection, query__has_any_keys=list(lookups)):
+        query = dict(export.query)
+        for name in query.keys() & lookups.keys():
+            asked = query[name] if name == "episode" else [query[name]]
+            if not episodes.filter(**{lookups[name]: asked}).exists():
+                query[name] = texts.clean(query[name])
+        if query != export.query:
+            Export.objects.filter(pk=export.pk).update(query=query)
 
 
 def _free_name(episode: Episode, name: str) -> str:

@@ -34,11 +34,13 @@ def files(folder: Path, roots: Collection[str] = PUBLISHED) -> dict[str, bytes]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and name.parts[0] in roots:
-            data = path.read_bytes()
-            if path.suffix == ".parquet":
-                data += str(pq.read_table(path).to_pylist()).encode() + str(pq.read_schema(path)).encode()
-            found[str(name)] = data
+            found[str(name)] = path.read_bytes() + _read(path).encode()
     return found
+
+
+def texts(folder: Path) -> dict[str, str]:
+    """What a reader of each published file is told, by the file's name; of pictures and videos nothing."""
+    return {name: _read(folder / name) or data.decode() for name, data in files(folder).items() if _is_text(name)}
 
 
 def seeds_in(data: bytes, seeds: Collection[str]) -> set[str]:
@@ -49,9 +51,8 @@ def seeds_in(data: bytes, seeds: Collection[str]) -> set[str]:
     return {seed for seed in seeds if seed in text or seed in wide or _squeezed(seed) in plain}
 
 
-def shapes_in(data: bytes) -> dict[str, list[str]]:
+def shapes_in(text: str) -> dict[str, list[str]]:
     """What looks like personal data, by kind."""
-    text = data.decode("utf-8", "ignore")
     found = {kind: [match[0] for match in pattern.finditer(text)] for kind, pattern in SHAPES.items()}
     return {kind: matches for kind, matches in found.items() if matches}
 
@@ -115,6 +116,17 @@ def _rapidocr() -> Any:
     from rapidocr import RapidOCR
 
     return RapidOCR(params={"Global.log_level": "critical"})
+
+
+def _is_text(name: str) -> bool:
+    return not name.endswith((".jpg", ".png", ".mp4"))
+
+
+def _read(path: Path) -> str:
+    """What a Parquet file holds; nothing of another."""
+    if path.suffix != ".parquet":
+        return ""
+    return f"{pq.read_table(path).to_pylist()} {pq.read_schema(path)}"
 
 
 def _squeezed(text: str) -> str:

@@ -68,7 +68,7 @@ def secret(kind: str, place: str) -> str:
     return KINDS[kind](PLACES.index(place))
 
 
-SECRETS = {secret(kind, place): (kind, place) for kind, place in product(KINDS, PLACES)}
+SECRETS = {secret(kind, place) for kind, place in product(KINDS, PLACES)}
 
 
 def recorded(collection, kind, annotator):
@@ -120,7 +120,7 @@ def test_seeded_personal_data_is_in_no_published_byte(objects, monkeypatch):
     forbidden = {*SECRETS, *BARE, annotator.username, annotator.email, str(annotator.pk)}
     raw = raw_data(objects)
     assert scanner.seeds_in(raw, forbidden) == forbidden - {annotator.username, annotator.email}
-    assert set(scanner.shapes_in(raw)) == set(scanner.SHAPES)
+    assert set(scanner.shapes_in(raw.decode(errors="ignore"))) == set(scanner.SHAPES)
 
     run = runner.execute(services.start_run(collection=collection, enqueue=False))
     for export_format in FORMATS:
@@ -135,12 +135,9 @@ def test_seeded_personal_data_is_in_no_published_byte(objects, monkeypatch):
     assert suffixes == {"parquet", "csv", "json", "jsonl", "md", "mp4", "jpg"}
     assert any(name.endswith("quarantine.parquet") for name in everything)
     assert run.records_out == 2 * len(KINDS) - 1
-    leaks = {
-        (name, SECRETS.get(one, one)) for name, data in everything.items() for one in scanner.seeds_in(data, forbidden)
-    }
+    leaks = {(name, one) for name, data in everything.items() for one in scanner.seeds_in(data, forbidden)}
     assert leaks == set()
-    texts = {name: data for name, data in everything.items() if not name.endswith((".mp4", ".jpg"))}
-    assert {name: shapes for name, data in texts.items() if (shapes := scanner.shapes_in(data))} == {}
+    assert {name: shapes for name, text in scanner.texts(objects).items() if (shapes := scanner.shapes_in(text))} == {}
 
 
 @pytest.mark.ml

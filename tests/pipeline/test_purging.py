@@ -507,6 +507,20 @@ def test_episodes_whose_names_become_the_same_are_told_apart_and_published_as_be
     assert sorted(collection.episodes.values_list("external_id", flat=True)) == names
 
 
+def test_an_export_by_a_name_that_is_purged_can_be_written_again(collection, objects):
+    episode, _ = recorded(collection)
+    query = {"episode": episode.external_id, "tag": episode.tags[0]}
+    export = services.start_export(collection=collection, export_format="csv", query=query, enqueue=False)
+    assert writer.write(export).records == 3
+
+    purging.purge(published_run(collection))
+
+    export.refresh_from_db()
+    assert places_of(SECRET, objects) == {"audit_logs"}, "who asked for what stays in the chain"
+    again = services.start_export(collection=collection, export_format="csv", query=export.query, enqueue=False)
+    assert writer.write(again).manifest["files"] == export.manifest["files"]
+
+
 def test_the_row_of_a_version_that_answered_in_the_shadow_is_purged_too(collection, objects):
     _, results = recorded(collection, steps=1)
     results[0].refresh_from_db()
