@@ -180,18 +180,16 @@ def _parts(identifiers: Sequence[UUID], size: int) -> Iterator[Sequence[UUID]]:
     return (identifiers[start : start + size] for start in range(0, len(identifiers), size))
 
 
-def refuse_while_held(collection: Collection) -> None:
-    """Raises ``Problem`` 409 where a class of the collection's data is under legal hold."""
-    if RetentionRule.objects.filter(collection=collection, legal_hold=True).exists():
-        raise Problem(409, "legal_hold", "Data of this collection that may hold these records is under legal hold.")
+def is_held(collection: Collection) -> bool:
+    """Whether a class of the collection's data is under legal hold."""
+    return RetentionRule.objects.filter(collection=collection, legal_hold=True).exists()
 
 
 def refuse_while_held_or_at_work(collection: Collection, held: QuerySet[StoredObject] | None = None) -> None:
     """Raises ``Problem`` 409 where one of the objects ``held``, or a class of the collection's data, is under legal
     hold, or where a run or an export of it is at work.
     """
-    refuse_while_held(collection)
-    if held is not None and held.exists():
+    if is_held(collection) or (held is not None and held.exists()):
         raise Problem(409, "legal_hold", "Data of this collection that may hold these records is under legal hold.")
     for jobs in (PipelineRun.objects, Export.objects):
         if jobs.filter(collection=collection).unfinished().exists():

@@ -82,14 +82,6 @@ class Purged:
     bytes: int = 0
     left: Counter[str] = field(default_factory=Counter)
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "records": self.records,
-            "objects": self.objects,
-            "bytes": self.bytes,
-            "left": dict(sorted(self.left.items())),
-        }
-
 
 def preview(run: PipelineRun) -> Preview:
     """A dry run. Counts rows, and reads no object."""
@@ -126,38 +118,46 @@ def purge(run: PipelineRun, progress: Callable[[Purged], None] = lambda _so_far:
     with held_by_one(f"purge-{run.collection_id}") as mine:
         if not mine:
             raise Problem(409, "at_work", "Raw data of this collection is being purged.")
-        _finish_begun(run.collection, purged)
+        _finish_begun(run.collection, purged, run)
         purged.left["in_quarantine"] = run.quarantined.waiting().values("inference_result").distinct().count()
         texts = Texts(detect)
         for shard in run.shards.order_by("number"):
             for rows in _published(run, shard, purged):
-                deletion.refuse_while_held(run.collection)
+                if deletion.is_held(run.collection):  # since this began
+                    purged.left["legal_hold"] += rows.num_rows
+                    continue
                 _replace(run, rows, texts, purged)
-                _finish_begun(run.collection, purged)
+                _finish_begun(run.collection, purged, run)
                 progress(purged)
         purged.left = +purged.left  # without zeros
-        if purged.records or purged.objects:
-            _redact_export_queries(run.collection, texts)
-            maps.draw(run.collection)
-            deletion.refresh_embeddings_file(run.collection)
-            remembered.forget([run.collection_id])
+        # Also where nothing was purged now: the call before may have been cut off here.
+        _redact_export_queries(run.collection, texts)
+        maps.draw(run.collection)
+        deletion.refresh_embeddings_file(run.collection)
+        remembered.forget([run.collection_id])
         _tell(run, purged)
     return purged
 
 
 def _tell(run: PipelineRun, purged: Purged) -> None:
-    """In the run's report, over all calls, and in the audit trail."""
+    """In the run's report and the audit trail: what all calls together purged, and what is left now."""
     with transaction.atomic():
-        kept = PipelineRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
-        told = purged.as_json()
-        before = kept.report.get("purged", {})
-        kept.report["purged"] = told | {
-            name: before.get(name, 0) + told[name] for name in ("records", "objects", "bytes")
-        }
-        kept.save(update_fields=["report"])
-        changes = {name: [told[name], 0] for name in ("records", "objects", "bytes")}
-        audit.record("raw_data.purged", kept, changes={**changes, "left": [None, told["left"]]})
+        told = _add_to_report(run, left=dict(sorted(purged.left.items())))
+        changes = {name: [told.get(name, 0), 0] for name in ("records", "objects", "bytes")}
+        audit.record("raw_data.purged", run, changes={**changes, "left": [None, told["left"]]})
+
+
+def _add_to_report(run: PipelineRun, *, left: Mapping[str, int] | None = None, **counts: int) -> dict[str, Any]:
+    """For the transaction of what is counted: a call that is cut off has counted what it did."""
+    kept = PipelineRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
+    told: dict[str, Any] = kept.report.setdefault("purged", {})
+    for name, count in counts.items():
+        told[name] = told.get(name, 0) + count
+    if left is not None:
+        told["left"] = left
+    kept.save(update_fields=["report"])
     run.report = kept.report
+    return told
 
 
 # --- the twins of texts: what the run published ---
@@ -222,8 +222,9 @@ def _replace(run: PipelineRun, rows: pa.Table, texts: Texts, purged: Purged) -> 
         if kept:
             _redact_what_hangs_on(run.collection, kept, told, texts)
             requests = [results[identifier].request_id for identifier in kept]
-            answers.forget(requests, run.collection.cameras)
+            answers.forget(run.collection_id, requests, run.collection.cameras)
         _redact_finished_episodes(InferenceResult.objects.filter(pk__in=told).values("episode"), texts)
+        _add_to_report(run, records=len(kept))
     purged.records += len(kept)
 
 
@@ -412,8 +413,11 @@ def _write_journal(
 # --- the raw objects ---
 
 
-def _finish_begun(collection: Collection, purged: Purged) -> None:
-    """Delete the raw objects of records that show their twins by now, and what was made of the raw pictures."""
+def _finish_begun(collection: Collection, purged: Purged, run: PipelineRun | None = None) -> None:
+    """Delete the raw objects of records that show their twins by now, and what was made of the raw pictures.
+
+    They are counted in the report of ``run``.
+    """
     begun = PurgedRecord.objects.filter(collection=collection, raw_deleted_at=None).order_by("pk")
     while keys := dict(begun.values_list("pk", "raw")[:BATCH]):
         results = InferenceResult.objects.filter(pk__in=keys).values_list("pk", "request_id", "created_at")
@@ -421,10 +425,14 @@ def _finish_begun(collection: Collection, purged: Purged) -> None:
         renewal.renew_pictures(list(keys))
         objects = raw.objects_of(known, collection.slug)
         object_store.delete(info.key for info in objects)
-        StoredObject.objects.filter(key__in=[info.key for info in objects]).delete()
-        PurgedRecord.objects.filter(pk__in=keys).update(raw_deleted_at=timezone.now())
+        size = sum(info.bytes for info in objects)
+        with transaction.atomic():
+            StoredObject.objects.filter(key__in=[info.key for info in objects]).delete()
+            PurgedRecord.objects.filter(pk__in=keys).update(raw_deleted_at=timezone.now())
+            if run is not None:
+                _add_to_report(run, objects=len(objects), bytes=size)
         purged.objects += len(objects)
-        purged.bytes += sum(info.bytes for info in objects)
+        purged.bytes += size
 
 
 def _held_folders(collection: Collection) -> set[str]:

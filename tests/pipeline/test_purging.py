@@ -28,6 +28,7 @@ from inference.selectors import image_urls
 from pipeline import services, tasks
 from pipeline.choices import JobState, ObjectKind
 from pipeline.embeddings import indexing, renewal
+from pipeline.embeddings import map as maps
 from pipeline.exports import writer
 from pipeline.images import published
 from pipeline.images.regions import Box
@@ -215,22 +216,40 @@ def test_exports_before_and_after_are_the_same_bytes_with_their_manifests_and_ca
     assert b"EMAIL_ADDRESS" in after["parquet/manifest.json"]
 
 
-@pytest.mark.parametrize("moment", ["before the raw objects are deleted", "in the middle of the transaction"])
-def test_a_call_that_was_killed_half_way_is_finished_by_the_next(collection, objects, monkeypatch, moment):
+def dies(*_args):
+    raise KeyboardInterrupt
+
+
+def dies_after_the_first(keys):
+    for key in keys:
+        _delete([key])
+        raise KeyboardInterrupt
+
+
+_delete = object_store.delete
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "death", "still_there"),
+    [
+        (purging, "_redact_what_hangs_on", dies, 6),
+        (purging, "_redact_finished_episodes", dies, 6),
+        (renewal, "renew_pictures", dies, 6),
+        (object_store, "delete", dies_after_the_first, 5),
+        (maps, "draw", dies, 0),
+    ],
+)
+def test_a_call_that_was_killed_half_way_is_finished_by_the_next(
+    collection, objects, monkeypatch, where, name, death, still_there
+):
     recorded(collection)
     run = published_run(collection)
     before = exported(collection, objects)
     with monkeypatch.context() as patch:
-        name = "_finish_begun" if moment.startswith("before") else "_redact_finished_episodes"
-
-        def killed(*_args):
-            if name == "_redact_finished_episodes" or PurgedRecord.objects.exists():
-                raise KeyboardInterrupt
-
-        patch.setattr(purging, name, killed)
+        patch.setattr(where, name, death)
         with pytest.raises(KeyboardInterrupt):
             purging.purge(run)
-    assert len(raw_objects()) == 6
+    assert len(raw_objects()) == still_there
     assert exported(collection, objects) == before
 
     purging.purge(run)
@@ -238,7 +257,8 @@ def test_a_call_that_was_killed_half_way_is_finished_by_the_next(collection, obj
     assert raw_objects() == []
     assert places_of(SECRET, objects) == set()
     assert exported(collection, objects) == before
-    assert run.report["purged"]["objects"] == 6
+    assert run.report["purged"]["records"] == 3
+    assert AuditLog.objects.get(action="raw_data.purged").changes["records"] == [3, 0]
 
 
 def test_a_second_call_changes_nothing(collection):
@@ -347,6 +367,22 @@ def test_a_record_whose_twin_is_damaged_stays(collection):
     assert results[0].images["base"] in raw_objects()
 
 
+def test_a_twin_that_goes_before_it_is_taken_up_is_not_relied_on(collection, monkeypatch):
+    recorded(collection)
+    run = published_run(collection)
+    verified = published.verified_twin
+
+    def goes(*args):
+        twin = verified(*args)
+        StoredObject.objects.filter(pk=twin.pk).delete()
+        return twin
+
+    monkeypatch.setattr(published, "verified_twin", goes)
+
+    assert purging.purge(run).left == {"twin_damaged": 3}
+    assert len(raw_objects()) == 6
+
+
 def test_a_record_whose_picture_cannot_be_read_stays(collection):
     _, results = recorded(collection)
     run = published_run(collection)
@@ -370,6 +406,20 @@ def test_legal_hold_on_a_class_of_the_collection_refuses_a_purge(collection):
         purging.purge(run)
 
     assert len(raw_objects()) == 6
+
+
+def test_a_hold_that_comes_in_the_middle_stops_a_purge(collection, monkeypatch):
+    recorded(collection)
+    run = published_run(collection)
+    monkeypatch.setattr(purging, "BATCH", 2)
+
+    def hold(_so_far):
+        RetentionRule.objects.create(collection=collection, kind="raw", days=9, legal_hold=True)
+
+    purged = purging.purge(run, hold)
+
+    assert (purged.records, purged.left) == (2, {"legal_hold": 1})
+    assert len(raw_objects()) == 2
 
 
 def test_a_record_with_a_held_object_stays(collection):
@@ -536,11 +586,11 @@ def test_the_row_of_a_version_that_answered_in_the_shadow_is_purged_too(collecti
 
 def test_what_redis_remembers_of_a_purged_record_goes(collection):
     _, (result,) = recorded(collection, steps=1)
-    engine_redis().set(keys.frame(result.request_id, "base"), b"jpeg")
+    engine_redis().set(keys.frame(collection.pk, result.request_id, "base"), b"jpeg")
 
     purging.purge(published_run(collection))
 
-    assert not engine_redis().exists(keys.frame(result.request_id, "base"))
+    assert not engine_redis().exists(keys.frame(collection.pk, result.request_id, "base"))
 
 
 def test_vectors_of_raw_pictures_are_made_anew_from_the_twins(collection, monkeypatch):
