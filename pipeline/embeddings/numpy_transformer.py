@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy.typing as npt
 
 # Scalars here are Python's: one of numpy's own would make everything after it double precision, and three times slower.
 Floats = npt.NDArray[np.float32]
-# OpenBLAS multiplies matrices of so few products as they lie; larger ones it copies into another order first, which for
-# the few rows of a query takes as long as the multiplication. So a layer's outputs are computed some at a time.
-SMALL_PRODUCT = 250_000
+# Where OpenBLAS has kernels for AVX-512 it multiplies matrices of so few products as they lie; larger ones it copies
+# first, which for the few rows of a query takes as long as the multiplication. So a layer's outputs are computed some at
+# a time.
+SMALL_PRODUCT = 1_000_000
 FEWEST_OUTPUTS = 16
 # Abramowitz and Stegun (1964), 7.1.26: erf to 1.5e-7.
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
@@ -53,20 +55,32 @@ class NumpyTransformer:
         return np.asarray((weights @ value).transpose(1, 0, 2).reshape(length, width))
 
     def linear(self, values: Floats, name: str) -> Floats:
-        weight = self.weights[f"{name}.weight"]
-        length, outputs = len(values), len(weight)
-        step = SMALL_PRODUCT // values.size
-        if values.ndim == 1 or step < FEWEST_OUTPUTS:
-            return np.asarray(values @ weight.T + self.weights[f"{name}.bias"])
-        found = np.empty((length, outputs), np.float32)
-        for start in range(0, outputs, step):
-            np.matmul(values, weight[start : start + step].T, out=found[:, start : start + step])
-        return np.asarray(found + self.weights[f"{name}.bias"])
+        """The weights stand on the left: with so few columns on the right OpenBLAS has the least to copy."""
+        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        if values.ndim == 1:
+            return np.asarray(weight @ values + bias)
+        outputs, inputs = weight.shape
+        parts = _parts(outputs, inputs * len(values))
+        if parts is None:
+            return np.asarray(values @ weight.T + bias)
+        found = weight.reshape(parts, -1, inputs) @ np.ascontiguousarray(values.T)
+        return np.asarray(found.reshape(outputs, -1).T + bias)
 
     def normalise(self, values: Floats, name: str, epsilon: float) -> Floats:
         centred = values - values.mean(axis=-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon)
         return np.asarray(scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"])
+
+
+@lru_cache(maxsize=256)
+def _parts(outputs: int, products: int) -> int | None:
+    """Into how many equal parts ``outputs`` are taken, so that those of a part, ``products`` each, are few; None where
+    a part would have hardly any outputs left.
+    """
+    for count in range(1, outputs // FEWEST_OUTPUTS + 1):
+        if outputs % count == 0 and outputs // count * products <= SMALL_PRODUCT:
+            return count
+    return None
 
 
 def _in_one_piece(file: Any, names: list[str]) -> dict[str, Floats]:

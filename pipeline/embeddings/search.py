@@ -31,7 +31,7 @@ from pipeline.embeddings import remembered, vector_index
 from pipeline.embeddings.encoders import EncoderUnavailableError, TextModel, query_encoder
 from pipeline.embeddings.image_encoders import image_model, image_query_encoder
 from pipeline.embeddings.remembered import Readable
-from pipeline.embeddings.served import models_of, served_by_model
+from pipeline.embeddings.served import models_of, served_by_model, serving_models
 from pipeline.embeddings.vector_index import IVFFLAT, MORE_CANDIDATES, Shape
 from pipeline.embeddings.words import CANDIDATES, Query, Words
 from pipeline.models import Embedding, ImageEmbedding
@@ -159,7 +159,8 @@ def search(
         found = _best(rankings, limit)
         if set(rankings) != {WORDS}:  # without a model words decide for as long as there is none, and no longer
             remembered.keep(key, found)
-    return _picture_hits(found, principal) if by == SearchBy.IMAGES else _text_hits(found, principal)
+    read = _picture_hits if by == SearchBy.IMAGES else _text_hits
+    return read(found, principal, readable)
 
 
 def _by_text(
@@ -170,18 +171,19 @@ def _by_text(
     filters: SearchFilters,
     count: int,
 ) -> dict[str, Ranking]:
-    rows = filters.apply(_restricted(Embedding.objects.all(), principal, readable))
+    allowed = _restricted(Embedding.objects.all(), principal, readable)
     if similar_to is not None:
-        return {MEANING: _ranking(_near_to(_readable(principal, similar_to), rows, count))}
+        return {MEANING: _ranking(_near_to(_readable(principal, similar_to), filters.apply(allowed), count))}
     query = Query.parse(text)
     if not query.meant:
         return {}
-    rows = query.apply(rows)
-    parts = list(served_by_model(rows))
-    if not parts:
+    serving = serving_models()
+    if not serving:
         return {WORDS: {}}
     # The text is encoded on one core while the database looks for its rare words on another.
-    encoding = {model: _ENCODING.submit(_query_vector, query.meant, model) for model, _part in parts}
+    encoding = {model: _ENCODING.submit(_query_vector, query.meant, model) for model, _of_model in serving}
+    rows = query.apply(filters.apply(allowed))
+    parts = [(model, rows.filter(of_model)) for model, of_model in serving]
     said, words = reduce(or_, (part for _model, part in parts)), Words.of(query.meant)
     looked_for = words.look_for(said, count)
     near = _by_meaning(parts, lambda model: encoding[model].result(), count)
@@ -313,12 +315,11 @@ def nearest(
     ).order_by("indexed")
     with transaction.atomic(), connection.cursor() as cursor:
         # The scan goes on until enough rows pass the filters (pgvector 0.8, "iterative index scans").
-        if shape.method == IVFFLAT:
-            cursor.execute("SET LOCAL ivfflat.iterative_scan = relaxed_order")
-            cursor.execute("SELECT set_config('ivfflat.probes', %s, true)", [str(shape.probes)])
-        else:
-            cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-            cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(EF_SEARCH)])
+        breadth = ("ivfflat.probes", shape.probes) if shape.method == IVFFLAT else ("hnsw.ef_search", EF_SEARCH)
+        cursor.execute(
+            "SELECT set_config(%s, 'relaxed_order', true), set_config(%s, %s, true)",
+            [f"{shape.method}.iterative_scan", breadth[0], str(breadth[1])],
+        )
         found = list(ranked.values_list("pk", "distance")[:looked_at])
     near = {row: distance for row, distance in sorted(found, key=lambda f: f[1]) if distance <= most}
     return dict(islice(near.items(), count))
@@ -387,10 +388,9 @@ def _best(rankings: dict[str, Ranking], limit: int) -> list[Found]:
     ]
 
 
-def _text_hits(found: list[Found], principal: Principal) -> list[Hit]:
-    rows = Embedding.objects.restrict(principal).select_related(*_SHOWN)
-    rows = rows.defer("embedding", "search_vector", *_LARGE).order_by()
-    known = rows.in_bulk([uuid.UUID(identifier) for identifier, *_ in found])
+def _text_hits(found: list[Found], principal: Principal, readable: Readable) -> list[Hit]:
+    rows = _restricted(Embedding.objects.order_by(), principal, readable)
+    known = rows.select_related(*_RELATED).only("text", "source_kind", *_SHOWN).in_bulk(_identifiers(found))
     hits = []
     for identifier, score, matched in found:
         row = known.get(uuid.UUID(identifier))
@@ -399,9 +399,9 @@ def _text_hits(found: list[Found], principal: Principal) -> list[Hit]:
     return hits
 
 
-def _picture_hits(found: list[Found], principal: Principal) -> list[Hit]:
-    rows = ImageEmbedding.objects.restrict(principal).select_related(*_SHOWN).defer("embedding", *_LARGE).order_by()
-    known = rows.in_bulk([uuid.UUID(identifier) for identifier, *_ in found])
+def _picture_hits(found: list[Found], principal: Principal, readable: Readable) -> list[Hit]:
+    rows = _restricted(ImageEmbedding.objects.order_by(), principal, readable)
+    known = rows.select_related(*_RELATED).only("camera", *_SHOWN).in_bulk(_identifiers(found))
     hits = []
     for identifier, score, matched in found:
         row = known.get(uuid.UUID(identifier))
@@ -411,8 +411,28 @@ def _picture_hits(found: list[Found], principal: Principal) -> list[Hit]:
     return hits
 
 
-_SHOWN = ("inference_result__collection", "inference_result__robot", "inference_result__episode")
-# Of a result, what no list of hits shows.
-_LARGE = tuple(
-    f"inference_result__{field}" for field in ("input_state", "output_actions", "proposed_actions", "safety_violations")
+def _identifiers(found: list[Found]) -> list[uuid.UUID]:
+    return [uuid.UUID(identifier) for identifier, *_ in found]
+
+
+_RELATED = ("inference_result__collection", "inference_result__robot", "inference_result__episode")
+# What lists of hits show. To read every column of the five tables took longer than to find the rows.
+_SHOWN = tuple(
+    f"inference_result__{field}"
+    for field in (
+        "request_id",
+        "step",
+        "instruction",
+        "model_name",
+        "model_version",
+        "safety_verdict",
+        "images",
+        "total_ms",
+        "created_at",
+        "collection__slug",
+        "collection__name",
+        "robot__name",
+        "episode__external_id",
+        "episode__outcome",
+    )
 )

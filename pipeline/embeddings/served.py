@@ -17,14 +17,32 @@ from pipeline.models import Embedding, VectorSet
 
 def served(rows: QuerySet[Embedding]) -> QuerySet[Embedding]:
     """Those of ``rows`` whose model serves their collection: each text once, whatever is being made beside it."""
-    conditions = [condition for _model, condition in _conditions()]
+    conditions = [condition for _model, condition in serving_models()]
     return rows.filter(reduce(or_, conditions)) if conditions else rows.none()
 
 
 def served_by_model(rows: QuerySet[Embedding]) -> Iterator[tuple[TextModel, QuerySet[Embedding]]]:
     """``served(rows)`` in parts whose vectors can be compared: one, except while collections go over to a new model."""
-    for model, condition in _conditions():
+    for model, condition in serving_models():
         yield model, rows.filter(condition)
+
+
+def serving_models() -> list[tuple[TextModel, Q]]:
+    """The models that serve, and which rows of ``Embedding`` are served by each.
+
+    Constants, and no subquery by row: the scan of a vector index goes by them row for row.
+    """
+    models = [TextModel(*row) for row in _serving().values_list("model_name", "model_revision", "folder").distinct()]
+    if not models:
+        try:
+            models = [current_model()]
+        except EncoderUnavailableError:
+            return []
+    if len(models) == 1:
+        return [(models[0], _of(models[0]))]
+    return [
+        (model, _of(model) & Q(collection__in=_serving().filter(_of(model)).values("collection"))) for model in models
+    ]
 
 
 def models_of(collection_id: uuid.UUID) -> list[TextModel]:
@@ -60,21 +78,6 @@ def new_set(collection_id: uuid.UUID, model: TextModel, state: VectorSetState) -
         folder=model.folder,
         state=state,
     )
-
-
-def _conditions() -> list[tuple[TextModel, Q]]:
-    """Constants, and no subquery by row: the scan of a vector index goes by them row for row."""
-    models = [TextModel(*row) for row in _serving().values_list("model_name", "model_revision", "folder").distinct()]
-    if not models:
-        try:
-            models = [current_model()]
-        except EncoderUnavailableError:
-            return []
-    if len(models) == 1:
-        return [(models[0], _of(models[0]))]
-    return [
-        (model, _of(model) & Q(collection__in=_serving().filter(_of(model)).values("collection"))) for model in models
-    ]
 
 
 def _serving() -> QuerySet[VectorSet]:

@@ -160,14 +160,6 @@ class Words:
             return list(cursor.fetchall())
 
 
-def with_words(
-    rows: QuerySet[Embedding], text: str, found: Collection[uuid.UUID] | None = None, *, count: int = CANDIDATES
-) -> dict[uuid.UUID, float]:
-    """The ranking of ``rows`` by the words of ``text``, see ``Words``."""
-    words = Words.of(text)
-    return words.rank(rows, words.look_for(rows, count), found, count)
-
-
 def _words(text: str) -> tuple[list[_Word], float]:
     """The words of ``text`` that are no stop words, and how many rows the table has, both as of the last ANALYZE."""
     with connection.cursor() as cursor:

@@ -10,9 +10,9 @@ from django.db import connection
 from accounts.choices import Role
 from pipeline.embeddings import encoders, indexing
 from pipeline.embeddings.search import nearest, search
-from pipeline.embeddings.words import with_words
 from pipeline.models import Embedding
 from tests.factories import CollectionFactory, InferenceResultFactory, MembershipFactory
+from tests.pipeline.rankings import by_words
 
 pytestmark = [pytest.mark.ml, pytest.mark.django_db]
 
@@ -104,7 +104,7 @@ def test_hybrid_is_at_least_as_good_as_either_alone():
         vector = encoders.query_encoder(encoders.current_model()).encode([query])[0]
         hits = search(principal=viewer, text=query, limit=10)
         scores["meaning"].append(ndcg([texts[pk] for pk in nearest(rows, vector)], gains))
-        scores["words"].append(ndcg([texts[pk] for pk in with_words(rows, query)], gains))
+        scores["words"].append(ndcg([texts[pk] for pk in by_words(rows, query)], gains))
         scores["hybrid"].append(ndcg([hit.text for hit in hits], gains))
 
     mean = {name: sum(values) / len(values) for name, values in scores.items()}

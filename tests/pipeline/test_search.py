@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.choices import Role
@@ -26,12 +27,12 @@ from pipeline.embeddings.duplicates import near_duplicates
 from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, results_like, search
 from pipeline.embeddings.served import served
 from pipeline.embeddings.suggestions import suggestions
-from pipeline.embeddings.words import with_words
 from pipeline.models import CollectionMap, Embedding, VectorSet
 from pipeline.runs import follow_up
 from pipeline.storage import deletion
 from tests.factories import CollectionFactory, FeedbackFactory, InferenceResultFactory, MembershipFactory, UserFactory
 from tests.pipeline.factories import make_episode
+from tests.pipeline.rankings import by_words
 
 
 @pytest.fixture
@@ -133,12 +134,12 @@ class TestSearch:
         index(*(make_episode(kitchen, instruction=text) for text in texts))
         said = dict(Embedding.objects.values_list("pk", "text"))
 
-        shares = {said[pk]: share for pk, share in with_words(Embedding.objects.all(), "the red cubes, please").items()}
+        shares = {said[pk]: share for pk, share in by_words(Embedding.objects.all(), "the red cubes, please").items()}
 
         assert list(shares) == [texts[0], texts[1]]
         assert shares[texts[0]] == pytest.approx(2 / 3)
         assert shares[texts[1]] == pytest.approx(1 / 3)
-        assert with_words(Embedding.objects.all(), "the of and ' | !") == {}
+        assert by_words(Embedding.objects.all(), "the of and ' | !") == {}
 
     def test_of_frequent_words_all_are_needed_and_of_rare_ones_any(self, kitchen, encoder, monkeypatch):
         texts = ("pick up the red cube", "a red box", "a green cube", "pick up the sponge")
@@ -148,12 +149,12 @@ class TestSearch:
         monkeypatch.setattr(words, "LOOKED_AT", 2)
         said = dict(Embedding.objects.values_list("pk", "text"))
 
-        found = [said[pk] for pk in with_words(Embedding.objects.all(), "sponge, red cube")]
+        found = [said[pk] for pk in by_words(Embedding.objects.all(), "sponge, red cube")]
 
         assert found == [texts[3], texts[0], texts[0]]
 
         cube, sponge = (next(pk for pk, text in said.items() if text == texts[n]) for n in (2, 3))
-        counted = with_words(Embedding.objects.all(), "red cube", found=[cube, sponge])
+        counted = by_words(Embedding.objects.all(), "red cube", found=[cube, sponge])
         assert counted == {cube: pytest.approx(0.5)}
 
     def test_quotes_demand_and_a_minus_forbids_in_both_rankings(self, kitchen, viewer, encoder):
@@ -510,6 +511,29 @@ class TestBrowsing:
         client.force_login(viewer)
         client.post(f"/search/saved/{saved.pk}/delete/")
         assert not viewer.saved_searches.exists()
+
+    @pytest.mark.parametrize("path", ["/api/v1/search", "/search/", "/collections/kitchen/results/"])
+    def test_more_hits_need_no_more_queries(self, client, viewer, kitchen, path):
+        """A list that shows a column which the search left in the database would fetch it hit by hit."""
+        client.force_login(viewer)
+        client.get(path, {"q": "red"})
+        queries = []
+        for said in ("drawer", "red"):
+            with CaptureQueriesContext(connection) as captured:
+                page = client.get(path, {"q": f'"{said}"'})
+            assert page.status_code == 200
+            queries.append(len(captured))
+
+        assert queries[0] == queries[1]
+
+    def test_the_admins_search_box_finds_by_meaning_and_nothing_foreign(self, client, kitchen):
+        index(make_episode(CollectionFactory(), instruction="grasp the red cube over there"))
+        client.force_login(MembershipFactory(collection=kitchen, role=Role.VIEWER, user__is_staff=True).user)
+
+        found = client.get("/admin/pipeline/embedding/", {"q": "grasp red cubes"}).content.decode()
+
+        assert "pick up the red cube" in found
+        assert "over there" not in found
 
 
 def test_fusion_prefers_what_both_rankings_have():
