@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 # Scalars here are Python's: one of numpy's own would make everything after it double precision, and three times slower.
 Floats = npt.NDArray[np.float32]
-# Where OpenBLAS has kernels for AVX-512 it multiplies matrices of so few products as they lie; larger ones it copies
-# first, which for the few rows of a query takes as long as the multiplication. So a layer's outputs are computed some at
-# a time.
+# Where OpenBLAS has kernels for AVX-512, it multiplies matrices of so few products as they lie. Larger ones it copies
+# first, which for the few rows of a query takes as long as the multiplication. So a layer's outputs are computed in
+# parts, unless these would have hardly any outputs left.
 SMALL_PRODUCT = 1_000_000
 FEWEST_OUTPUTS = 16
 # Abramowitz and Stegun (1964), 7.1.26: erf to 1.5e-7.
