@@ -2,10 +2,11 @@
 
     python -m benchmarks.feedback_queue [--tasks 1000000] [--annotators 4] [--data FOLDER [--load-only]]
 
-Every annotator has a week of work behind them. One is far ahead of the others where two answer each result, so that the
-most useful tasks of all are about results that they have answered. Starts a PostgreSQL and a Redis of its own under
-``var/bench/``. Prints a table and writes it to ``var/bench/feedback_queue.json``. With ``--data`` the filled tables
-stay in that folder for the next run, so that filling and measuring can be done at different hours.
+Every annotator has a week of work behind them, some of which a reviewer fixed. One is far ahead of the others where two
+answer each result, so that the most useful tasks of all are about results that they have answered. Starts a PostgreSQL
+and a Redis of its own under ``var/bench/``. Prints a table and writes it to ``var/bench/feedback_queue.json``. With
+``--data`` the filled tables stay in that folder for the next run, so that filling and measuring can be done at
+different hours.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ REPEATS = 100
 HISTORY = 5000
 # Results that the one far ahead has answered and nobody else has.
 AHEAD = 20_000
+# One in so many answers was fixed by a reviewer.
+FIXED_EVERY = 50
 
 RESULTS = """
 INSERT INTO inference_results (
@@ -74,6 +77,21 @@ INSERT INTO feedback_tasks (
 SELECT gen_random_uuid(), collection_id, inference_result_id, 1, reason, priority, priority_parts, 'open', now()
 FROM feedback_tasks WHERE assignee_id = %(user)s AND state = 'done'
 """
+# A reviewer looked at some of what ``%(user)s`` answered, and gave a chunk of their own.
+FIXED = """
+WITH changed AS (
+    UPDATE feedback SET review_state = 'fixed', reviewed_at = created_at + interval '1 hour'
+    WHERE id IN (
+        SELECT id FROM (SELECT id, row_number() OVER () AS n FROM feedback WHERE annotator_id = %(user)s) AS numbered
+        WHERE n %% %(every)s = 0
+    )
+    RETURNING id, reviewed_at
+)
+INSERT INTO reviews (id, feedback_id, reviewer_id, verdict, comment, fixed_actions, created_at)
+SELECT gen_random_uuid(), id, %(reviewer)s, 'fixed', 'The gripper closes too early here.',
+    (SELECT jsonb_agg(jsonb_build_array(0.01 * h, 0.0, 0.1, 0, 0, 0, 0.5)) FROM generate_series(0, 7) h), reviewed_at
+FROM changed
+"""
 
 
 def main() -> None:
@@ -89,7 +107,13 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # as root the servers run as somebody else
         with services(folder):
-            people = annotators() or populate(options.tasks, options.annotators)
+            from django.db import transaction
+
+            people = annotators()
+            if not people:
+                with transaction.atomic():  # all of it, or nothing is there for the next run
+                    people = populate(options.tasks, options.annotators)
+                tidy()
             if not options.load_only:
                 save("feedback_queue", measure(people))
 
@@ -188,9 +212,18 @@ def populate(tasks: int, annotators: int) -> list[Any]:
         cursor.execute(SECOND_ANNOTATOR, {"user": people[-1].pk})
         for user in people[:-1]:
             cursor.execute(ANSWERED, {"user": user.pk, "skip": tasks // 2, "count": min(HISTORY, tasks // 10)})
-        for table in ("feedback_tasks", "feedback", "inference_results"):
-            cursor.execute(f"VACUUM ANALYZE {table}")
+        for user in people:
+            cursor.execute(FIXED, {"user": user.pk, "reviewer": people[-1].pk, "every": FIXED_EVERY})
     return people
+
+
+def tidy() -> None:
+    """As autovacuum leaves the tables."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for table in ("feedback_tasks", "feedback", "reviews", "inference_results"):
+            cursor.execute(f"VACUUM ANALYZE {table}")
 
 
 def work_through(annotator: Any, count: int) -> list[float]:
