@@ -45,6 +45,8 @@ RAW_SCHEMA = pa.schema(
         ("proposed_json", pa.string()),
         ("corrected_json", pa.string()),
         ("corrected_by", pa.string()),
+        ("corrected_at", pa.timestamp("us", tz="UTC")),
+        ("correction_seconds", pa.float64()),
         ("intervention", pa.bool_()),
         ("rating", pa.float64()),
         ("comments", pa.list_(pa.string())),
@@ -180,6 +182,8 @@ def _parsed_lists(texts: pa.ChunkedArray) -> pa.Array:
 _NO_ANSWER: Mapping[str, Any] = {
     "corrected_json": None,
     "corrected_by": None,
+    "corrected_at": None,
+    "correction_seconds": None,
     "intervention": False,
     "rating": None,
     "comments": [],
@@ -202,6 +206,8 @@ def _summary(given: Sequence[Any]) -> dict[str, Any]:
     return {
         "corrected_json": orjson.dumps(newest.final_actions).decode() if newest else None,
         "corrected_by": str(newest.annotator_id or newest.api_key_id or "") if newest else None,
+        "corrected_at": newest.created_at if newest else None,
+        "correction_seconds": newest.seconds_spent if newest else None,
         "intervention": any(feedback.feedback_type == FeedbackType.INTERVENTION for feedback in given),
         "rating": sum(ratings) / len(ratings) if ratings else None,
         "comments": [feedback.comment for feedback in given if feedback.comment],

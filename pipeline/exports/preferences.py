@@ -60,6 +60,8 @@ class PreferencesFormat:
             "episode": row["episode"],
             "step": row["step"],
             "annotator": row["corrected_by"],
+            "corrected_at": row["corrected_at"],
+            "correction_seconds": row["correction_seconds"],
             "policy_version": f"{row['policy_name']}@{row['policy_version']}",
         }
 

@@ -31,6 +31,8 @@ PROCESSED_SCHEMA = pa.schema(
         ("proposed_actions", _CHUNK),
         ("corrected_actions", _CHUNK),
         ("corrected_by", pa.string()),
+        ("corrected_at", pa.timestamp("us", tz="UTC")),
+        ("correction_seconds", pa.float64()),
         ("intervention", pa.bool_()),
         ("rating", pa.float64()),
         ("comments", pa.list_(pa.string())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import av
@@ -153,7 +154,9 @@ def test_cells_hold_numbers_as_numbers_and_lists_as_json():
 def test_preferences_are_pairs_of_the_human_chunk_and_the_policys(objects):
     collection = CollectionFactory()
     _, results = make_episode(collection, steps=3)
-    correct(results[1])
+    given = correct(results[1])
+    given.seconds_spent = 12.5
+    given.save()
 
     _, folder = export(collection, "preferences", objects)
 
@@ -163,6 +166,10 @@ def test_preferences_are_pairs_of_the_human_chunk_and_the_policys(objects):
     assert pair["rejected_actions"] == orjson.loads(pair["rejected"]) == results[1].output_actions
     assert pair["prompt"].startswith("pick up the red cube\n")
     assert pair["action_names"] == ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
+    assert pair["annotator"] not in (None, str(given.annotator_id))
+    assert pair["policy_version"] == f"{results[1].model_name}@{results[1].model_version}"
+    assert datetime.fromisoformat(pair["corrected_at"]) == given.created_at
+    assert pair["correction_seconds"] == 12.5
 
 
 def test_an_export_whose_file_reads_back_otherwise_has_failed(objects, monkeypatch):
