@@ -27,7 +27,7 @@ export class Paths {
 
   draw() {
     if (!this.target) return;
-    this.button.textContent = this.summed ? this.button.dataset.displacements : this.button.dataset.positions;
+    this.button.firstElementChild.textContent = this.summed ? this.button.dataset.displacements : this.button.dataset.positions;
     const [x, y, z] = this.axes;
     const views = z === undefined ? [[x, y]] : [[x, y], [x, z]];
     this.target.replaceChildren(...views.map(([across, up]) => this.view(across, up)));

@@ -25,7 +25,8 @@ export function startShortcuts(extra = {}) {
       return;
     }
     if (event.altKey || (toggle && !toggle.checked)) return;
-    if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
+    // Enter is then for what has the focus, or for the small form of a menu.
+    if (event.key === "Enter" && event.target.closest("a, button, summary, [data-menu] form")) return;
     const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
     const name = digit ? (event.shiftKey ? `Shift+${digit}` : digit) : event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (extra[name]) {
@@ -43,6 +44,9 @@ function press(name, event) {
   event.preventDefault();
   if (element.matches("textarea, input:not([type=radio])")) element.focus();
   else element.click();
+  // Who opens something by its key goes on in it by keys.
+  const opened = element.matches("summary") && element.closest("details[open]");
+  if (opened) (opened.querySelector("input:not([type=hidden]), textarea, button, a") ?? element).focus();
 }
 
 function isTyping(element) {

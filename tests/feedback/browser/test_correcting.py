@@ -20,6 +20,22 @@ from tests.feedback.conftest import chunk
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
+# Whatever can be pressed on the page and has no key, or a key that it does not show. Numbers are typed, plots have keys
+# of their own (J, K and the arrows), the slider has those of its buttons; pictures and the way back are links.
+ACTIONS_WITHOUT_A_KEY = """() => {
+  const exempt = "td input, input[type=range], figure a, .crumbs a, dialog *, .menu-panel *";
+  const all = document.querySelectorAll("main :is(button, summary, a, textarea, select, input:not([type=hidden]))");
+  return [...all]
+    .filter((element) => !element.matches(exempt) && (element.labels?.[0] ?? element).checkVisibility())
+    .filter((element) => {
+      const key = element.dataset.shortcut;
+      const host = element.labels?.[0] ?? element;
+      return !key || !(host.querySelector("kbd") || host.textContent.trim() === key);
+    })
+    .map((element) => element.outerHTML.slice(0, 120));
+}"""
+
+
 class Keys:
     """Presses keys and counts them."""
 
@@ -102,7 +118,8 @@ def test_a_typed_number_beyond_its_limit_is_named_before_it_is_sent(
     page = open_page(annotator)
     page.keyboard.press("n")
     at(page, tasks[0])
-    page.get_by_text("Numbers").click()
+    page.keyboard.press("e")
+    expect(page.locator("[name='a-0-0']")).to_be_focused()
     page.locator("[name='a-3-2']").fill("0.9")
     page.locator("[name='a-3-2']").press("Tab")
     expect(page.locator("[data-violations]")).to_contain_text("z 4")
@@ -248,15 +265,30 @@ def test_every_shortcut_is_listed_under_the_question_mark(
     expect(page.locator("input[name='verdict'][value='accept']")).not_to_be_checked()
 
 
+def test_every_action_has_a_key_that_is_printed_on_it_and_listed(
+    open_page: SignIn, annotator: User, reviewer: User, tasks: list[FeedbackTask]
+) -> None:
+    page = open_page(reviewer)
+    page.keyboard.press("n")
+    at(page, tasks[0])
+    without = page.evaluate(ACTIONS_WITHOUT_A_KEY)
+    assert without == []
+    page.keyboard.press("?")
+    listed = page.locator("dialog [data-shortcut-list] > dt > kbd").all_inner_texts()
+    printed = page.locator("main kbd:visible").all_inner_texts()
+    assert set(printed) <= set(listed)
+    keys = page.locator("[data-shortcut]").evaluate_all("each => each.map((element) => element.dataset.shortcut)")
+    assert len(keys) == len(set(keys)), "no key means two things"
+
+
 def test_skipping_by_keyboard_leads_to_the_next_task(
     open_page: SignIn, annotator: User, tasks: list[FeedbackTask]
 ) -> None:
     page = open_page(annotator)
     page.keyboard.press("n")
     at(page, tasks[0])
-    page.keyboard.press("x")
-    page.get_by_label("The instruction is not clear").check()
-    page.get_by_role("button", name="Skip this task").click()
+    for key in ("x", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
     at(page, tasks[1])
     tasks[0].refresh_from_db()
     assert (tasks[0].state, tasks[0].skips.get().reason) == (TaskState.OPEN, "instruction")
