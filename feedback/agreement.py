@@ -21,7 +21,9 @@ from feedback.corrections import distance_by_dimension, same_shape
 from feedback.models import Dispute, Feedback
 
 Value = TypeVar("Value", bound=Hashable)
-# The most recent results that several people answered; more would not change the figures, only take longer.
+# Of the latest answers, the most recent results that several people answered; more would not change the figures, only
+# take longer.
+LATEST_ANSWERS = 20_000
 MAX_RESULTS = 2000
 
 
@@ -87,9 +89,10 @@ class Agreement:
 
 
 def of_collection(collection: Collection) -> Agreement:
-    """The agreement of people about results of ``collection`` that more than one of them answered."""
+    """The agreement of people about results of ``collection`` that more than one of them answered lately."""
     answers = Feedback.objects.current().filter(collection=collection, annotator__isnull=False)
-    shared = answers.order_by().values("inference_result").annotate(n=Count("annotator", distinct=True)).filter(n__gt=1)
+    latest = Feedback.objects.filter(pk__in=answers.order_by("-created_at", "-id").values("pk")[:LATEST_ANSWERS])
+    shared = latest.order_by().values("inference_result").annotate(n=Count("annotator", distinct=True)).filter(n__gt=1)
     newest = list(shared.order_by("-inference_result").values_list("inference_result", flat=True)[:MAX_RESULTS])
     by_result: dict[uuid.UUID, list[Feedback]] = defaultdict(list)
     for answer in answers.filter(inference_result__in=newest).select_related("annotator").order_by("created_at"):

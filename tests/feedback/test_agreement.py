@@ -57,7 +57,7 @@ def test_the_distance_of_chunks_is_the_mean_absolute_error_in_shares_of_the_rang
 
 
 @pytest.mark.django_db
-def test_the_figures_of_a_collection_count_each_annotator_once_per_result() -> None:
+def test_the_figures_of_a_collection_count_each_annotator_once_per_result(monkeypatch: pytest.MonkeyPatch) -> None:
     anna, ben = UserFactory(username="anna"), UserFactory(username="ben")
     result = InferenceResultFactory()
     same = InferenceResultFactory(collection=result.collection)
@@ -80,3 +80,5 @@ def test_the_figures_of_a_collection_count_each_annotator_once_per_result() -> N
     )
     assert dict(figures.dimensions)["x"] == pytest.approx(0.1)
     assert [(a.name, a.answers, a.with_others) for a in figures.annotators] == [("anna", 2, 0.5), ("ben", 2, 0.5)]
+    monkeypatch.setattr("feedback.agreement.LATEST_ANSWERS", 2)
+    assert of_collection(result.collection).results == 1
