@@ -7,6 +7,7 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -14,12 +15,13 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.choices import Permission
 from accounts.models import User
+from collections_app.querysets import CollectionScopedQuerySet
 from collections_app.restricted_admin import RestrictedAdmin
 from core.admin_badges import state_badge
 from core.problems import Problem
-from feedback import services, tasks
+from feedback import selectors, services, tasks
 from feedback.choices import ReviewVerdict, TaskReason, TaskState
-from feedback.forms import TaskRuleForm
+from feedback.forms import AssignForm, TaskRuleForm
 from feedback.models import Dispute, Feedback, FeedbackTask, GoldAnswer, Review, TaskRule, TaskSkip
 from feedback.querysets import FeedbackQuerySet, FeedbackTaskQuerySet
 from feedback.webhooks.admin import WebhookDeliveryAdmin, WebhookEndpointAdmin
@@ -92,11 +94,25 @@ class FeedbackTaskAdmin(RecordAdmin):
     list_defer = ("priority_parts",)
     search_fields = ("id", "assignee__username")
     inlines = (TaskSkipInline,)
-    actions = ("reopen",)
+    actions = ("assign", "reopen")
 
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def state_shown(self, task: FeedbackTask) -> str:
         return state_badge(task.state, task.get_state_display())
+
+    @admin.action(description=gettext_lazy("Give to an annotator"), permissions=["change"])
+    def assign(self, request: HttpRequest, queryset: FeedbackTaskQuerySet) -> HttpResponse | None:
+        tasks = queryset.restrict(request.user, Permission.COLLECTION_MANAGE)
+        affected = tasks.filter(state__in=(TaskState.OPEN, TaskState.ASSIGNED))
+        people = selectors.annotators_of(affected.order_by().values("collection").distinct())
+        form = AssignForm(request.POST if "confirmed" in request.POST else None, people=people)
+        if not form.is_valid():
+            return preview(self, request, affected, action="assign", title=_("Give to an annotator?"), form=form)
+        annotator = form.cleaned_data["annotator"]
+        count = services.assign_tasks(tasks=tasks, annotator=annotator, actor=_user(request))
+        text = ngettext("%(n)d task is now %(who)s's.", "%(n)d tasks are now %(who)s's.", count)
+        self.message_user(request, text % {"n": count, "who": annotator}, messages.SUCCESS)
+        return None
 
     @admin.action(description=gettext_lazy("Put skipped and held tasks back into the queue"), permissions=["change"])
     def reopen(self, request: HttpRequest, queryset: FeedbackTaskQuerySet) -> HttpResponse | None:
@@ -209,18 +225,29 @@ class GoldAnswerAdmin(RecordAdmin):
     actions = ("switch_off",)
 
     @admin.action(description=gettext_lazy("Ask no longer"), permissions=["change"])
-    def switch_off(self, request: HttpRequest, queryset: QuerySet[GoldAnswer]) -> None:
-        for gold in self.permitted(request, queryset.filter(enabled=True), Permission.FEEDBACK_REVIEW):
+    def switch_off(self, request: HttpRequest, queryset: CollectionScopedQuerySet) -> HttpResponse | None:
+        affected = queryset.restrict(request.user, Permission.FEEDBACK_REVIEW).filter(enabled=True)
+        if "confirmed" not in request.POST:
+            return preview(self, request, affected, action="switch_off", title=_("Measure nobody by these?"))
+        for gold in self.permitted(request, affected, Permission.FEEDBACK_REVIEW):
             services.switch_off_gold(gold=gold, actor=_user(request))
+        return None
 
 
 def preview(
-    model_admin: RestrictedAdmin, request: HttpRequest, queryset: QuerySet[Any], *, action: str, title: str
+    model_admin: RestrictedAdmin,
+    request: HttpRequest,
+    queryset: QuerySet[Any],
+    *,
+    action: str,
+    title: str,
+    form: Form | None = None,
 ) -> HttpResponse:
-    """What an action would change, with a button that does it."""
+    """What an action would change, with what ``form`` asks and a button that does it."""
     context = {
         **model_admin.admin_site.each_context(request),
         "title": title,
+        "form": form,
         "opts": model_admin.model._meta,
         "action": action,
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),

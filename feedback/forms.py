@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import User
 from core.problems import Problem
 from feedback.choices import ReviewVerdict, SkipReason, TaskReason, TaskVerdict
 from feedback.models import TaskRule
@@ -111,6 +113,14 @@ class SimilarForm(forms.Form):
     def initial_of(cls, rule: TaskRule | None) -> dict[str, Any]:
         """What ``rule`` says, or what is usual."""
         return {name: getattr(rule, name) if rule else field.initial for name, field in cls.base_fields.items()}
+
+
+class AssignForm(forms.Form):
+    """To whom tasks are given, of ``people``."""
+
+    def __init__(self, *args: Any, people: QuerySet[User], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["annotator"] = forms.ModelChoiceField(label=_("Annotator"), queryset=people)
 
 
 class TaskRuleForm(forms.ModelForm):

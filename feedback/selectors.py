@@ -6,15 +6,16 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import Any
 
 from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from accounts.choices import Permission
+from accounts.choices import Permission, roles_with
 from accounts.models import User
 from accounts.principals import Principal
-from collections_app.models import Collection
+from collections_app.models import Collection, Membership
 from collections_app.selectors import permissions_on
 from core.problems import Problem, forbidden, not_found
 from feedback.choices import DisputeState, ReviewState, TaskState
@@ -87,6 +88,13 @@ def workplaces(user: User) -> QuerySet[Collection]:
     return permitted.annotate(best=Subquery(best.values("priority")[:1])).order_by(
         F("best").desc(nulls_last=True), "name"
     )
+
+
+def annotators_of(collections: QuerySet[Any, Any]) -> QuerySet[User]:
+    """Who may answer tasks in any of ``collections`` (their ids), by name."""
+    roles = roles_with(Permission.FEEDBACK_WRITE)
+    members = Membership.objects.filter(collection__in=collections, role__in=roles)
+    return User.objects.filter(is_active=True, pk__in=members.values("user")).order_by("username")
 
 
 def held_tasks(user: User) -> list[FeedbackTask]:

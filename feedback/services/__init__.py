@@ -5,6 +5,7 @@ from __future__ import annotations
 from feedback.services.answers import give_feedback
 from feedback.services.making import apply_rules, ask_about_failed_episode, create_tasks, flag_result, sweep_results
 from feedback.services.queue import (
+    assign_tasks,
     claim_next_task,
     claim_task,
     release_task,
@@ -22,6 +23,7 @@ __all__ = [
     "apply_rules",
     "ask_about_failed_episode",
     "ask_about_similar",
+    "assign_tasks",
     "claim_next_task",
     "claim_task",
     "create_tasks",

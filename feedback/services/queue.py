@@ -18,12 +18,16 @@ from core.problems import Problem, invalid, not_found
 from feedback import selectors
 from feedback.choices import FeedbackType, Preferred, SkipReason, TaskReason, TaskState, TaskVerdict
 from feedback.models import Draft, Feedback, FeedbackTask, GoldAnswer, TaskSkip
+from feedback.querysets import FeedbackTaskQuerySet
 from feedback.services.answers import give_feedback
 
 # An annotator holds a task this long after the last sign of life: asking for work, or a saved draft.
 HOLD = timedelta(minutes=30)
 # ... and so much later it is written down again: a sign of life comes with every few keys.
 HOLD_AGAIN = timedelta(minutes=1)
+# What was given to an annotator waits for them this long before others may take it.
+HELD_FOR_ANNOTATOR = timedelta(days=7)
+GIVEN_AT_ONCE = 500
 # A task that this many annotators have passed on is nobody's; a manager may open it again.
 SKIPS_UNTIL_CLOSED = 3
 # One known answer is asked for in this many tasks.
@@ -203,6 +207,27 @@ def _without_personal_data(content: dict[str, Any], *, task: FeedbackTask, annot
             changes = {"draft": [kinds, None]}
             audit.record("feedback.personal_data_removed", task, changes=changes, actor=annotator)
     return content | {"comment": cleaned.text}
+
+
+@transaction.atomic
+def assign_tasks(*, tasks: FeedbackTaskQuerySet, annotator: User, actor: User) -> int:
+    """Give open and held tasks, at most ``GIVEN_AT_ONCE``, to ``annotator``, who holds them for a week.
+
+    Left out are those in whose collections ``actor`` does not manage or ``annotator`` may not answer, and those about
+    results that ``annotator`` knows already: what is asked twice is to be answered by two. Returns how many were given.
+    """
+    given = tasks.restrict(actor, Permission.COLLECTION_MANAGE).restrict(annotator, Permission.FEEDBACK_WRITE)
+    given = given.filter(state__in=(TaskState.OPEN, TaskState.ASSIGNED)).not_seen_by(annotator)
+    now, results = timezone.now(), set()
+    for task in given.most_useful_first().select_for_update(of=("self",))[:GIVEN_AT_ONCE]:
+        if task.inference_result_id in results:
+            continue
+        results.add(task.inference_result_id)
+        before = _facts(task)
+        task.state, task.assignee, task.started_at = TaskState.ASSIGNED, annotator, now
+        task.assigned_until = now + HELD_FOR_ANNOTATOR
+        _save(task, "feedback_task.assigned", before, actor)
+    return len(results)
 
 
 class _Workplace(NamedTuple):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -19,12 +18,10 @@ from feedback.corrections import checked_correction
 from feedback.models import Feedback, FeedbackTask, GoldAnswer, Review
 from feedback.services.answers import webhook_data
 from feedback.services.disputes import notice_dispute, take_turn
+from feedback.services.queue import HELD_FOR_ANNOTATOR
 from feedback.signals import review_given
 from feedback.webhooks import services as webhooks
 from feedback.webhooks.choices import WebhookEvent
-
-# An answer that was sent back waits for its author this long before others may take the task.
-HELD_FOR_AUTHOR = timedelta(days=7)
 
 
 @transaction.atomic
@@ -115,7 +112,7 @@ def _return_to_author(feedback: Feedback) -> None:
         return
     feedback.task.state = TaskState.ASSIGNED
     feedback.task.assignee_id = feedback.annotator_id
-    feedback.task.assigned_until = timezone.now() + HELD_FOR_AUTHOR
+    feedback.task.assigned_until = timezone.now() + HELD_FOR_ANNOTATOR
     feedback.task.save(update_fields=["state", "assignee", "assigned_until"])
 
 

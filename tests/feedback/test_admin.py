@@ -12,7 +12,13 @@ from collections_app.models import Collection
 from feedback import services
 from feedback.choices import SkipReason, TaskState, TaskVerdict
 from feedback.models import Feedback, FeedbackTask, GoldAnswer, TaskRule
-from tests.factories import FeedbackFactory, FeedbackTaskFactory, MembershipFactory, UserFactory
+from tests.factories import (
+    FeedbackFactory,
+    FeedbackTaskFactory,
+    InferenceResultFactory,
+    MembershipFactory,
+    UserFactory,
+)
 from tests.feedback.conftest import chunk
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +63,44 @@ def test_skipped_tasks_are_reopened_after_a_preview(manager: Client, collection:
     assert "1 task is open again." in act(manager, "feedbacktask", "reopen", task, confirmed="yes").content.decode()
     task.refresh_from_db()
     assert task.state == TaskState.OPEN
+
+
+def test_tasks_are_given_to_an_annotator_after_a_preview(
+    manager: Client, collection: Collection, annotator: User
+) -> None:
+    tasks = [FeedbackTaskFactory(inference_result__collection=collection) for _ in range(2)]
+    second_slot = FeedbackTaskFactory(inference_result=tasks[0].inference_result, slot=1)
+    done = FeedbackTaskFactory(inference_result__collection=collection, state=TaskState.DONE, assignee=annotator)
+    elsewhere = FeedbackTaskFactory()
+    chosen = (*tasks, second_slot, done, elsewhere)
+    page = act(manager, "feedbacktask", "assign", *chosen).content.decode()
+    assert "This changes 3 rows:" in page
+    assert f">{annotator}</option>" in page
+    stranger = MembershipFactory(role=Role.ANNOTATOR).user
+    refused = act(manager, "feedbacktask", "assign", *chosen, confirmed="yes", annotator=str(stranger.pk))
+    assert "Select a valid choice" in refused.content.decode()
+    assert not FeedbackTask.objects.filter(state=TaskState.ASSIGNED).exists()
+    given = act(manager, "feedbacktask", "assign", *chosen, confirmed="yes", annotator=str(annotator.pk))
+    assert f"2 tasks are now {annotator}&#x27;s." in given.content.decode()
+    held = FeedbackTask.objects.held_by(annotator)
+    assert {task.inference_result for task in held} == {task.inference_result for task in tasks}
+    assert services.claim_next_task(annotator=annotator) in held
+    assert AuditLog.objects.filter(action="feedback_task.assigned").count() == 2
+
+
+def test_nobody_is_measured_by_an_answer_that_was_switched_off_after_a_preview(
+    collection: Collection, annotator: User
+) -> None:
+    reviewer = staff(collection, Role.REVIEWER)
+    gold = GoldAnswer.objects.create(
+        inference_result=InferenceResultFactory(collection=collection), collection=collection, verdict="accept"
+    )
+    assert "This changes 1 row:" in act(reviewer, "goldanswer", "switch_off", gold).content.decode()
+    gold.refresh_from_db()
+    assert gold.enabled
+    act(reviewer, "goldanswer", "switch_off", gold, confirmed="yes")
+    gold.refresh_from_db()
+    assert not gold.enabled
 
 
 def test_answers_are_accepted_in_bulk_and_refusals_are_named(collection: Collection, annotator: User) -> None:

@@ -80,7 +80,7 @@ ROWS = {
     "inference.deployment": Row(READ, MANAGE, MANAGE, MANAGE, actions={"take_all_traffic": MANAGE}),
     "inference.inferenceresult": Row(READ),
     "feedback.taskrule": Row(READ, MANAGE, MANAGE, MANAGE),
-    "feedback.feedbacktask": Row(READ, change=MANAGE, actions={"reopen": MANAGE}),
+    "feedback.feedbacktask": Row(READ, change=MANAGE, actions=dict.fromkeys(("assign", "reopen"), MANAGE)),
     "feedback.feedback": Row(READ, change=REVIEW, actions=dict.fromkeys(("accept", "make_known"), REVIEW)),
     "feedback.review": Row(READ, change=MANAGE),
     "feedback.dispute": Row(READ, change=MANAGE),
