@@ -12,6 +12,7 @@ from PIL import Image
 from accounts.models import ApiKey
 from collections_app.models import Collection
 from inference.engine import served_version
+from inference.engine import worker as engine_worker
 from inference.engine.registry import loaded_versions
 from inference.engine.worker import InferenceWorker
 from inference.models import PolicyVersion
@@ -64,8 +65,9 @@ def key(collection: Collection) -> ApiKey:
 
 @pytest.fixture
 def worker(version: PolicyVersion, monkeypatch: pytest.MonkeyPatch) -> Iterator[InferenceWorker]:
-    """A running engine that has loaded the version."""
-    monkeypatch.setattr(served_version, "_LOOK_UP_SECONDS", 0.02)  # how long it takes to stop
+    """A running engine that has loaded the version. It looks up more often than one that has robots to serve."""
+    monkeypatch.setattr(served_version, "_LOOK_UP_SECONDS", 0.02)
+    monkeypatch.setattr(engine_worker, "_REGISTRY_SECONDS", 0.2)
     made = InferenceWorker()
     made.start()
     wait_until(lambda: loaded_versions().get(version.pk.hex))
