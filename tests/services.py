@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -96,8 +97,11 @@ def _migrated_cluster(folder: Path) -> Path:
             check=True,
         )
     for earlier in SESSIONS.glob("migrated-*"):
-        shutil.rmtree(earlier, ignore_errors=True)
-    return made.rename(kept)
+        if earlier != kept:
+            shutil.rmtree(earlier, ignore_errors=True)
+    with suppress(OSError):  # another session made the same meanwhile
+        made.rename(kept)
+    return kept
 
 
 def _what_a_cluster_is_made_of() -> str:
