@@ -52,6 +52,7 @@ ELSEWHERE = {
     "feedback.taskskip": "shown on the task",
     "pipeline.collectionmap": "a tab of the collection's page",
     "pipeline.imageembedding": "vectors alone; the search page shows what they find",
+    "pipeline.purgedrecord": "what became of a record's raw data, for those who read records",
     "pipeline.savedsearch": "its owner's, on the search page",
     "pipeline.stagerun": "inline of the run",
     "pipeline.runshard": "inline of the run",
