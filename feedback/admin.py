@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
-from django.forms import Form
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -20,6 +17,7 @@ from collections_app.restricted_admin import RestrictedAdmin
 from core.admin_badges import state_badge
 from core.problems import Problem
 from feedback import selectors, services, tasks
+from feedback.action_preview import preview
 from feedback.choices import ReviewVerdict, TaskReason, TaskState
 from feedback.forms import AssignForm, TaskRuleForm
 from feedback.models import Dispute, Feedback, FeedbackTask, GoldAnswer, Review, TaskRule, TaskSkip
@@ -232,27 +230,3 @@ class GoldAnswerAdmin(RecordAdmin):
         for gold in self.permitted(request, affected, Permission.FEEDBACK_REVIEW):
             services.switch_off_gold(gold=gold, actor=_user(request))
         return None
-
-
-def preview(
-    model_admin: RestrictedAdmin,
-    request: HttpRequest,
-    queryset: QuerySet[Any],
-    *,
-    action: str,
-    title: str,
-    form: Form | None = None,
-) -> HttpResponse:
-    """What an action would change, with what ``form`` asks and a button that does it."""
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "title": title,
-        "form": form,
-        "opts": model_admin.model._meta,
-        "action": action,
-        "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
-        "checkbox_name": ACTION_CHECKBOX_NAME,
-        "affected": list(queryset[:200]),
-        "count": queryset.count(),
-    }
-    return render(request, "feedback/admin_preview.html", context)

@@ -5,13 +5,15 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.choices import Permission
+from collections_app.querysets import CollectionScopedQuerySet
 from collections_app.restricted_admin import RestrictedAdmin
 from core.admin_badges import state_badge
+from feedback.action_preview import preview
 from feedback.webhooks import addresses, services
 from feedback.webhooks.choices import SUBSCRIBABLE
 from feedback.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -41,7 +43,7 @@ class WebhookEndpointAdmin(RestrictedAdmin):
 
     view_permission = Permission.COLLECTION_MANAGE
     form = WebhookEndpointForm
-    list_display = ("url", "collection", "events", "enabled", "created_at")
+    list_display = ("url", "collection", "events", "enabled", "rests_until", "created_at")
     list_filter = ("enabled",)
     list_select_related = ("collection",)
     search_fields = ("url", "collection__slug")
@@ -76,9 +78,14 @@ class WebhookEndpointAdmin(RestrictedAdmin):
         self.message_user(request, _("The delivery log shows what came of it."))
 
     @admin.action(description=gettext_lazy("New secret"), permissions=["change"])
-    def rotate(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
-        for endpoint in queryset:
+    def rotate(self, request: HttpRequest, queryset: CollectionScopedQuerySet) -> HttpResponse | None:
+        affected = queryset.restrict(request.user, Permission.COLLECTION_MANAGE)
+        if "confirmed" not in request.POST:
+            title = _("New secrets? What is sent from then on is signed with them.")
+            return preview(self, request, affected, action="rotate", title=title)
+        for endpoint in affected:
             self._show_secret(request, services.rotate_secret(endpoint=endpoint))
+        return None
 
     def _show_secret(self, request: HttpRequest, secret: str) -> None:
         text = _("The secret, shown this once: %(secret)s") % {"secret": secret}

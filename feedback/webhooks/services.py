@@ -41,6 +41,7 @@ def update_endpoint(*, endpoint: WebhookEndpoint, url: str, events: Sequence[str
     after = {"url": url, "events": list(events), "enabled": enabled}
     for name, value in after.items():
         setattr(endpoint, name, value)
+    endpoint.silences, endpoint.rests_until = 0, None
     endpoint.full_clean(exclude=["secret"])
     endpoint.save()
     audit.record("webhook.changed", endpoint, changes=audit.difference(before, after))
@@ -75,13 +76,15 @@ def announce(*, collection_id: uuid.UUID, event: WebhookEvent, data: Mapping[str
 
 @transaction.atomic
 def ping(*, endpoint: WebhookEndpoint) -> WebhookDelivery:
-    """Send a test."""
+    """Send a test, also where the endpoint rests."""
+    _wake(endpoint)
     return _queue(endpoint, WebhookEvent.PING, {"collection": endpoint.collection.slug})
 
 
 @transaction.atomic
 def replay(*, delivery: WebhookDelivery) -> WebhookDelivery:
-    """Send the same event again, under the same id, by which a receiver knows that it had it."""
+    """Send the same event again, under the same id, by which a receiver knows that it had it; now, whoever rests."""
+    _wake(delivery.endpoint)
     delivery.state, delivery.attempts, delivery.next_attempt_at = DeliveryState.PENDING, 0, timezone.now()
     delivery.save(update_fields=["state", "attempts", "next_attempt_at"])
     audit.record("webhook.replayed", delivery, collection_id=delivery.endpoint.collection_id)
@@ -94,6 +97,10 @@ def _queue(endpoint: WebhookEndpoint, event: WebhookEvent, data: Mapping[str, An
     delivery = WebhookDelivery.objects.create(id=uuid7(), endpoint=endpoint, event=event, payload=payload)
     _send_soon(delivery)
     return delivery
+
+
+def _wake(endpoint: WebhookEndpoint) -> None:
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(rests_until=None)
 
 
 def _send_soon(delivery: WebhookDelivery) -> None:

@@ -11,7 +11,7 @@ from accounts.models import AuditLog, User
 from collections_app.models import Collection
 from feedback import services
 from feedback.choices import SkipReason, TaskState, TaskVerdict
-from feedback.models import Feedback, FeedbackTask, GoldAnswer, TaskRule
+from feedback.models import Feedback, FeedbackTask, GoldAnswer, TaskRule, WebhookEndpoint
 from tests.factories import (
     FeedbackFactory,
     FeedbackTaskFactory,
@@ -155,6 +155,11 @@ def test_a_webhook_shows_its_secret_once_and_refuses_our_own_network(
     page = manager.post("/admin/feedback/webhookendpoint/add/", form, follow=True).content.decode()
     assert page.count("whsec_") == 1
     assert "whsec_" not in manager.get("/admin/feedback/webhookendpoint/").content.decode()
+    endpoint = WebhookEndpoint.objects.get()
+    assert "whsec_" not in act(manager, "webhookendpoint", "rotate", endpoint).content.decode()
+    assert WebhookEndpoint.objects.get().secret == endpoint.secret
+    assert act(manager, "webhookendpoint", "rotate", endpoint, confirmed="yes").content.decode().count("whsec_") == 1
+    assert WebhookEndpoint.objects.get().secret != endpoint.secret
 
 
 @pytest.mark.parametrize(
