@@ -73,7 +73,7 @@ def test_a_robot_is_seen_live_and_corrected_and_the_correction_reaches_parquet_a
         number = page.locator("form[data-editor] input[type=number]").first
         corrected = "0.0123"
         expect(page.locator("[data-numbers]:not([open])")).to_be_visible()  # the page's script has run
-        page.get_by_text("Numbers", exact=True).click()
+        page.locator("[data-numbers] > summary").click()
         number.fill(corrected)
         number.press("Tab")
         page.locator("#comment").fill("the hand should move a little further")
