@@ -8,7 +8,17 @@ import sys
 from benchmarks import report
 from benchmarks.results import say
 
-BENCHMARKS = ("inference", "path", "memory", "pipeline", "search", "feedback_queue", "admin_lists", "viewers")
+BENCHMARKS = (
+    "inference",
+    "path",
+    "memory",
+    "pipeline",
+    "pipeline_redaction",
+    "search",
+    "feedback_queue",
+    "admin_lists",
+    "viewers",
+)
 
 
 def main() -> None:

@@ -133,6 +133,23 @@ def _pipeline(figures: dict[str, Any]) -> list[str]:
     )
 
 
+def _pipeline_redaction(figures: dict[str, Any]) -> list[str]:
+    return _table(
+        ("finder", "image", "text", "regions found", "found in, images/s", "redacted, images/s"),
+        (
+            (
+                row["finder"],
+                row["size"],
+                "four lines" if row["text"] else "none",
+                row["regions"],
+                row["find_rate"],
+                "" if row["whole_rate"] is None else row["whole_rate"],
+            )
+            for row in figures["rows"]
+        ),
+    )
+
+
 def _search(figures: dict[str, Any]) -> list[str]:
     about = (
         f"{figures['vectors']:,} vectors; the index takes {figures['index_bytes'] / 1e6:.0f} MB and "
@@ -223,6 +240,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "path": _path,
     "memory": _memory,
     "pipeline": _pipeline,
+    "pipeline_redaction": _pipeline_redaction,
     "search": _search,
     "feedback_queue": _feedback_queue,
     "admin_lists": _admin_lists,

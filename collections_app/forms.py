@@ -42,13 +42,17 @@ class GrantForm(forms.ModelForm):
 class ActionSpaceForm(forms.ModelForm):
     class Meta:
         model = ActionSpace
-        fields = ("name", "control_rate_hz", "state_names", "state_units")
+        fields = ("name", "control_rate_hz", "state_names", "state_units", "state_limits")
 
     def clean_state_names(self) -> list[str]:
         names: list[str] = self.cleaned_data["state_names"]
         if not self.instance._state.adding:
             _raise_plain(self.instance, state_names=names)
         return names
+
+    def clean_state_limits(self) -> dict[str, Any]:
+        """An emptied field is no limits."""
+        return self.cleaned_data["state_limits"] or {}
 
 
 class DimensionFormSet(BaseInlineFormSet):

@@ -19,6 +19,7 @@ from collections_app.validators import (
     validate_distinct,
     validate_observation_mapping,
     validate_same_length,
+    validate_state_limits,
 )
 from core.identifiers import uuid7
 
@@ -31,6 +32,14 @@ class ActionSpace(models.Model):
     control_rate_hz = models.FloatField(_("control rate (Hz)"), validators=[MinValueValidator(0.01)])
     state_names = ArrayField(models.CharField(max_length=64), help_text=_("The state vector's entries, in order."))
     state_units = ArrayField(models.CharField(max_length=16, blank=True), default=list, blank=True)
+    state_limits = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text=_(
+            "What a robot in working order can report, by entry of the state and in its unit, e.g. "
+            '{"joint_1": [-2.9, 2.9], "width": [0, null]}. Records beyond go to quarantine. An entry left out has none.'
+        ),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -48,6 +57,7 @@ class ActionSpace(models.Model):
         # A form whose own check of a field failed leaves it None.
         validate_distinct("state_names", self.state_names or [])
         validate_same_length("state_units", self.state_units or [], self.state_names or [])
+        validate_state_limits(self.state_limits or {}, names=self.state_names or [])
 
 
 class ActionDimension(models.Model):

@@ -49,6 +49,7 @@ class NewActionSpace(TypedDict, total=False):
     control_rate_hz: float
     state_names: list[str]
     state_units: list[str]
+    state_limits: dict[str, list[float | None]]
     dimensions: list[DimensionSpec]
 
 
@@ -72,6 +73,7 @@ class ActionSpaceChanges(TypedDict, total=False):
     control_rate_hz: float
     state_names: list[str]
     state_units: list[str]
+    state_limits: dict[str, list[float | None]]
 
 
 class EpisodeChanges(TypedDict, total=False):
@@ -186,10 +188,16 @@ def create_action_space(
     state_names: Sequence[str],
     dimensions: Sequence[DimensionSpec],
     state_units: Sequence[str] = (),
+    state_limits: Mapping[str, Sequence[float | None]] | None = None,
 ) -> ActionSpace:
     """Create an action space with its dimensions in order. Raises ``ValidationError``."""
+    limits = {name: list(pair) for name, pair in (state_limits or {}).items()}
     space = ActionSpace(
-        name=name, control_rate_hz=control_rate_hz, state_names=list(state_names), state_units=list(state_units)
+        name=name,
+        control_rate_hz=control_rate_hz,
+        state_names=list(state_names),
+        state_units=list(state_units),
+        state_limits=limits,
     )
     space.full_clean()
     space.save(force_insert=True)
@@ -199,6 +207,7 @@ def create_action_space(
         "control_rate_hz": control_rate_hz,
         "state_names": list(state_names),
         "state_units": list(state_units),
+        "state_limits": limits,
         "dimensions": list(dimensions),
     }
     audit.record("action_space.created", space, changes=audit.difference({}, given))

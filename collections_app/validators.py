@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,13 @@ def validate_same_length(field: str, values: Sequence[str], others: Sequence[str
     if values and len(values) != len(others):
         message = _("Give none, or one for each of the %(count)d entries.") % {"count": len(others)}
         raise ValidationError({field: message})
+
+
+def validate_state_limits(limits: Any, *, names: Sequence[str]) -> None:
+    """``{entry of the state: [low, high]}``, null where there is no limit, and low below high."""
+    reason = _limits_fault(limits, names)
+    if reason:
+        raise ValidationError({"state_limits": reason})
 
 
 def validate_observation_mapping(mapping: Any, *, cameras: Sequence[str]) -> None:
@@ -47,3 +55,20 @@ def _mapping_fault(mapping: Any, cameras: Sequence[str]) -> str:
 
 def _is_list_of_text(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _limits_fault(limits: Any, names: Sequence[str]) -> str:
+    if not isinstance(limits, dict):
+        return _("Give an object of entries of the state, each with its low and its high limit.")
+    for name, pair in limits.items():
+        if name not in names:
+            return _("The state has no entry '%(name)s'.") % {"name": name}
+        if not isinstance(pair, list) or len(pair) != 2 or not all(_is_limit(value) for value in pair):
+            return _("'%(name)s' needs a list of two numbers; null is no limit.") % {"name": name}
+        if None not in pair and pair[0] >= pair[1]:
+            return _("'%(name)s': the low limit must lie below the high one.") % {"name": name}
+    return ""
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and math.isfinite(value))

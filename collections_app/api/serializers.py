@@ -36,10 +36,15 @@ class ActionSpaceSerializer(StrictFieldsMixin, serializers.ModelSerializer):
     """Written inside a new collection; its dimensions are in the order of an action."""
 
     dimensions = DimensionSerializer(many=True, allow_empty=False, max_length=256)  # type: ignore[call-arg]
+    state_limits = serializers.DictField(
+        child=serializers.ListField(child=serializers.FloatField(allow_null=True), min_length=2, max_length=2),
+        required=False,
+        help_text="Low and high limit by entry of the state, in its unit; null is no limit.",
+    )
 
     class Meta:
         model = ActionSpace
-        fields = ["id", "name", "control_rate_hz", "state_names", "state_units", "dimensions"]
+        fields = ["id", "name", "control_rate_hz", "state_names", "state_units", "state_limits", "dimensions"]
         read_only_fields = ["id"]
 
 

@@ -19,7 +19,7 @@ from accounts import audit
 from core.personal_data.presidio import detect
 from feedback.webhooks import services as webhooks
 from feedback.webhooks.choices import WebhookEvent
-from pipeline import records
+from pipeline import queue_load, records
 from pipeline.choices import ExportFormat as FormatName
 from pipeline.choices import JobState, ObjectKind
 from pipeline.exports.base import EXPORT_SCHEMA, ExportFormat
@@ -106,10 +106,11 @@ def _feed(
 ) -> None:
     """Read the chosen records a part at a time, through the stages, into ``target``."""
     results = query.results(export.collection, as_of=export.created_at)
-    stages = (Validate(spec), Anonymise(Pseudonyms.of(export.collection_id), detect), AddFeatures(spec))
     found = window(results)
     if found is None:
         return
+    load = queue_load.of_collection(export.collection_id, *found, as_of=export.created_at)
+    stages = (Validate(spec), Anonymise(Pseudonyms.of(export.collection_id), detect), AddFeatures(spec, load))
     parts = list(cuts(results, *found))
     total = sum(part.records for part in parts)
     for part in parts:

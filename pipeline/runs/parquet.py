@@ -60,6 +60,7 @@ PROCESSED_SCHEMA = pa.schema(
         ("success", pa.bool_()),
         ("hour_of_day", pa.int64()),
         ("queue_share", pa.float64()),
+        ("queue_load", pa.int64()),
     ]
 )
 

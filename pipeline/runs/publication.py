@@ -15,7 +15,7 @@ from django.conf import settings
 from pipeline.choices import ObjectKind
 from pipeline.models import PipelineRun, StoredObject
 from pipeline.runs import parquet, spreadsheet
-from pipeline.runs.planning import REFERENCE_NAME
+from pipeline.runs.planning import LOAD_NAME, REFERENCE_NAME
 from pipeline.stages.base import RecordSpec
 from pipeline.storage import catalogue, layout
 
@@ -57,7 +57,7 @@ def publish(run: PipelineRun) -> StoredObject:
                 for name, entry in (
                     (spreadsheet.NAME, table),
                     ("quarantine.parquet", quarantine),
-                    *_reference(folder),
+                    *_planned(folder),
                 )
             ),
         ],
@@ -75,9 +75,11 @@ def _sum(shards: list[Any], stage: str) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _reference(folder: str) -> Iterator[tuple[str, StoredObject]]:
-    for entry in StoredObject.objects.filter(key=folder + REFERENCE_NAME):
-        yield REFERENCE_NAME, entry
+def _planned(folder: str) -> Iterator[tuple[str, StoredObject]]:
+    """What planning stored, as far as there is any: a run without records has no reference."""
+    for name in (LOAD_NAME, REFERENCE_NAME):
+        for entry in StoredObject.objects.filter(key=folder + name):
+            yield name, entry
 
 
 def _quarantine(run: PipelineRun) -> bytes:

@@ -18,8 +18,7 @@ from pipeline.choices import Stage as StageName
 from pipeline.embeddings import indexing
 from pipeline.models import PipelineRun, QuarantinedRecord, RunShard
 from pipeline.pseudonyms import Pseudonyms
-from pipeline.runs import parquet, progress, selection, spreadsheet
-from pipeline.runs.planning import reference
+from pipeline.runs import parquet, planning, progress, selection, spreadsheet
 from pipeline.runs.summary import Summary
 from pipeline.stages.anomalies import DetectAnomalies
 from pipeline.stages.anonymise import Anonymise
@@ -70,13 +69,14 @@ def process(shard: RunShard) -> None:
 def stages(run: PipelineRun) -> list[Stage]:
     """The run's graph of pure stages, in order."""
     spec = RecordSpec.of(run.collection, as_of=run.created_at)
+    folder = layout.run_folder(run.collection.slug, run.pk)
     checks: list[Stage] = [CheckImages(spec, raw.fetch)] if run.options.get("check_images", True) else []
     return [
         Validate(spec),
         *checks,
-        DetectAnomalies(spec, reference(layout.run_folder(run.collection.slug, run.pk))),
+        DetectAnomalies(spec, planning.reference(folder)),
         Anonymise(Pseudonyms.of(run.collection_id), detect),
-        AddFeatures(spec),
+        AddFeatures(spec, planning.load(folder)),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -38,6 +38,7 @@ class RecordSpec:
     rate_hz: float
     as_of: datetime
     state_units: tuple[str, ...] = ()
+    state_limits: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, collection: Collection, *, as_of: datetime) -> RecordSpec:
@@ -55,7 +56,14 @@ class RecordSpec:
             rate_hz=space.control_rate_hz,
             as_of=as_of,
             state_units=tuple(space.state_units) or ("",) * len(space.state_names),
+            state_limits=space.state_limits,
         )
+
+    def state_bounds(self) -> tuple[FloatArray, FloatArray]:
+        """The least and the greatest that each entry of the state may be: ``float64 [entries]``, infinite for none."""
+        pairs = [self.state_limits.get(name, (None, None)) for name in self.state_names]
+        low = np.array([-np.inf if pair[0] is None else pair[0] for pair in pairs])
+        return low, np.array([np.inf if pair[1] is None else pair[1] for pair in pairs])
 
 
 @dataclass(frozen=True, slots=True)

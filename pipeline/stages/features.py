@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,16 +17,32 @@ IDLE_SHARE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
+class QueueLoad:
+    """Answers in each minute: ``results[i]`` of them in ``minutes[i]`` after 1970; both ``int64 [n]``, ascending."""
+
+    minutes: npt.NDArray[np.int64]
+    results: npt.NDArray[np.int64]
+
+    def at(self, minutes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The answers in each of ``minutes``; none where a minute is not known."""
+        if not len(self.minutes):
+            return np.zeros(len(minutes), dtype=np.int64)
+        places = np.minimum(np.searchsorted(self.minutes, minutes), len(self.minutes) - 1)
+        return np.where(self.minutes[places] == minutes, self.results[places], 0)
+
+
+@dataclass(frozen=True, slots=True)
 class AddFeatures:
     """Adds, per record, of its episode: ``episode_length`` (records), ``episode_seconds``, ``path_length`` (sum of the
     Euclidean distances between successive states, in mixed state units), ``smoothness`` (minus the mean magnitude of
     the states' second difference, so that higher is smoother), ``idle_share`` (of its steps), ``interventions``
-    (corrected records) and ``success`` (null while unknown); and of its moment: ``hour_of_day`` (UTC) and
-    ``queue_share`` (waiting time as a share of the whole). Null without an episode. Expects whole episodes in the
-    order of their steps.
+    (corrected records) and ``success`` (null while unknown); null without an episode. And of its moment:
+    ``hour_of_day`` (UTC), ``queue_share`` (waiting time as a share of the whole) and ``queue_load`` (answers that the
+    collection's robots got in that minute). Expects whole episodes in the order of their steps.
     """
 
     spec: RecordSpec
+    load: QueueLoad
     name = StageName.FEATURES
 
     def __call__(self, table: pa.Table) -> StageOutput:
@@ -52,6 +69,7 @@ class AddFeatures:
         total = np.maximum(table.column("total_ms").to_numpy(), 1e-9)
         share = np.clip(table.column("queue_ms").to_numpy() / total, 0.0, 1.0)
         table = table.append_column("queue_share", pa.array(np.round(share, 6)))
+        table = table.append_column("queue_load", pa.array(self.load.at((seconds // 60).astype(np.int64))))
         return StageOutput(table, counts={"episodes": known})
 
 

@@ -1,7 +1,8 @@
-"""Check images: whole, not black, not frozen."""
+"""Check images: whole, not black, not frozen, not seen before."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import RecordSpec, Rejection, StageOutput, vectors
+from pipeline.stages.base import FloatArray, RecordSpec, Rejection, StageOutput, vectors
 
 # Images are compared as grey thumbnails of this many pixels on a side.
 SIDE = 32
@@ -23,13 +24,22 @@ SAME_LEVEL = 0.35
 # The robot has moved when a state entry changed by more than this share of its span in the table.
 MOVED_SHARE = 0.02
 
+BLACK = "camera_black"
+REMARKS = frozenset({BLACK, "camera_frozen", "image_repeated", "cameras_alike"})
+
 Thumbnail = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckImages:
-    """Refuses records with an image that is gone or broken; remarks ``camera_black`` and ``camera_frozen`` (the robot
-    moved, the picture did not) in ``quality``. ``fetch`` gives an object's bytes or raises ``FileNotFoundError``.
+    """Refuses records with an image that is gone or broken; remarks in ``quality``
+
+    - ``camera_black``;
+    - ``camera_frozen``: the robot moved, the picture did not;
+    - ``image_repeated``: an earlier step of the episode, with the robot elsewhere, had the same bytes of this camera;
+    - ``cameras_alike``: two cameras gave the same bytes.
+
+    ``fetch`` gives an object's bytes or raises ``FileNotFoundError``.
 
     Of a record whose raw pictures were purged, what had been remarked of them stands: covers hide what they showed.
     """
@@ -44,33 +54,48 @@ class CheckImages:
             return StageOutput(table)
         quality = table.column("quality").to_pylist()
         remembered = table.column("camera_remarks").to_pylist()
-        moved = _moved(vectors(table.column("state"), len(self.spec.state_names)))
+        states = vectors(table.column("state"), len(self.spec.state_names))
+        least = MOVED_SHARE * np.maximum(np.ptp(states, axis=0), 1e-9)
         episodes = table.column("episode_id").to_pylist()
         rejections: dict[int, Rejection] = {}
         seen: dict[str, Thumbnail] = {}
+        first: dict[tuple[str, bytes], int] = {}  # where the episode had a camera's bytes first
         ids = table.column("id").to_pylist()
         checked = 0
         for index, keys in enumerate(images):
             if index == 0 or episodes[index] is None or episodes[index] != episodes[index - 1]:
-                seen = {}
+                seen, first = {}, {}
+            moved = index > 0 and _moved(states[index - 1], states[index], least)
+            digests = []
             for camera, key in keys.items():
                 checked += 1
                 try:
-                    thumbnail = _thumbnail(self.fetch(key))
+                    data = self.fetch(key)
+                    thumbnail = _thumbnail(data)
                 except (FileNotFoundError, UnidentifiedImageError, OSError, ValueError) as error:
                     rejections[index] = Rejection(ids[index], "image_unreadable", f"{camera}: {type(error).__name__}")
                     continue
-                if remembered[index] is None:
-                    quality[index] += _remarks(thumbnail, seen.get(camera) if moved[index] else None)
+                if remembered[index] is not None:
+                    seen[camera] = thumbnail
+                    continue
+                remark = _remark(thumbnail, seen.get(camera) if moved else None)
+                if remark != BLACK:  # black pictures are all the same
+                    digests.append(hashlib.blake2b(data, digest_size=16).digest())
+                    before = first.setdefault((camera, digests[-1]), index)
+                    if not remark and _moved(states[before], states[index], least):
+                        remark = "image_repeated"
+                quality[index] += [remark] if remark else []
                 seen[camera] = thumbnail
-            if index not in rejections:
-                quality[index] += remembered[index] or []
+            if index in rejections:
+                continue
+            quality[index] += remembered[index] or []
+            if len(set(digests)) < len(digests):
+                quality[index].append("cameras_alike")
         table = table.set_column(
             table.schema.get_field_index("quality"), "quality", pa.array(quality, pa.list_(pa.string()))
         )
         keep = pa.array([index for index in range(table.num_rows) if index not in rejections], pa.int64())
-        remarks = Counter(remark for found in quality for remark in found if remark.startswith("camera_"))
-        remarks.pop("camera_missing", None)
+        remarks = Counter(remark for found in quality for remark in found if remark in REMARKS)
         return StageOutput(table.take(keep), tuple(rejections.values()), {"images": checked, **remarks})
 
 
@@ -81,16 +106,15 @@ def _thumbnail(data: bytes) -> Thumbnail:
         return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
 
 
-def _remarks(thumbnail: Thumbnail, before: Thumbnail | None) -> list[str]:
-    """What is odd about a picture; ``before`` is the one that it should not be like."""
+def _remark(thumbnail: Thumbnail, before: Thumbnail | None) -> str:
+    """What is odd about a picture, or nothing; ``before`` is the one that it should not be like."""
     if thumbnail.mean() < BLACK_LEVEL and thumbnail.std() < BLACK_LEVEL:
-        return ["camera_black"]
+        return BLACK
     if before is not None and np.abs(thumbnail - before).mean() < SAME_LEVEL:
-        return ["camera_frozen"]
-    return []
+        return "camera_frozen"
+    return ""
 
 
-def _moved(states: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Whether a record's state differs from the one before."""
-    changes = np.abs(np.diff(states, axis=0, prepend=states[:1]))
-    return np.asarray((changes > MOVED_SHARE * np.maximum(np.ptp(states, axis=0), 1e-9)).any(axis=1))
+def _moved(before: FloatArray, now: FloatArray, least: FloatArray) -> bool:
+    """Whether an entry of the state changed by more than its ``least``."""
+    return bool((np.abs(now - before) > least).any())

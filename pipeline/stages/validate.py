@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from pipeline.choices import Stage as StageName
-from pipeline.stages.base import Chunks, RecordSpec, Rejection, StageOutput, episode_spans, one_array
+from pipeline.stages import units
+from pipeline.stages.base import Chunks, RecordSpec, Rejection, StageOutput, episode_spans, one_array, vectors
 
 # How far beyond a limit a sent action may lie: float32 policies round.
 LIMIT_TOLERANCE = 1e-4
@@ -33,7 +34,7 @@ Reasons = dict[int, tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Validate:
-    """Checks types, shapes, limits, timestamps, cameras and repeats.
+    """Checks types, shapes, limits, units, timestamps, cameras and repeats.
 
     Turns ``state_json`` into ``state`` (``list<double> [state]``) and the ``…_json`` chunks into ``actions``,
     ``proposed_actions`` and ``corrected_actions`` (``list<list<double>> [steps][dimensions]``; null where there is
@@ -54,9 +55,7 @@ class Validate:
         images = _parse(table, "images")
         rejected = self._rejections(table, state, actions, proposed, corrected, images)
         keep = [index for index in range(table.num_rows) if index not in rejected]
-        kept = table.take(pa.array(keep, pa.int64()))
-        remarks = self._remarks(kept, [images[index] for index in keep])
-        kept = kept.drop_columns(list(_JSON_COLUMNS))
+        kept = table.take(pa.array(keep, pa.int64())).drop_columns(list(_JSON_COLUMNS))
         for name, column in (
             ("state", state),
             ("actions", actions),
@@ -64,6 +63,7 @@ class Validate:
             ("corrected_actions", corrected),
         ):
             kept = kept.append_column(name, column.values.take(pa.array(keep, pa.int64())))
+        remarks = self._remarks(kept, [images[index] for index in keep])
         pairs = [list(images[index].items()) for index in keep]
         kept = kept.append_column("images", pa.array(pairs, pa.map_(pa.string(), pa.string())))
         kept = kept.append_column("quality", pa.array(remarks, pa.list_(pa.string())))
@@ -92,6 +92,7 @@ class Validate:
         for index in np.flatnonzero(lengths != len(self.spec.state_names)):
             expected = f"{lengths[index]} values, {len(self.spec.state_names)} expected"
             found.setdefault(int(index), ("state_length", expected))
+        self._refuse_states_beyond_limits(found, state, np.flatnonzero(lengths == len(self.spec.state_names)))
         missing = actions.malformed | ~actions.given
         _refuse(found, missing, "actions_malformed", f"the actions are not rows of {steps} finite numbers")
         none_sent = actions.empty & (verdicts != "rejected")
@@ -111,6 +112,17 @@ class Validate:
         _refuse(found, _repeats(table), REPEATED, "this step of its episode is there twice")
         return found
 
+    def _refuse_states_beyond_limits(self, found: Reasons, column: _Column, which: npt.NDArray[np.int64]) -> None:
+        """``which`` are the positions of states of the right length."""
+        if not self.spec.state_limits:
+            return
+        low, high = self.spec.state_bounds()
+        states = vectors(column.values.take(pa.array(which)), len(low))
+        outside = (states < low - LIMIT_TOLERANCE) | (states > high + LIMIT_TOLERANCE)
+        for row, entry in zip(*np.nonzero(outside), strict=True):
+            told = f"{self.spec.state_names[entry]}: {states[row, entry]:g}, not {low[entry]:g} to {high[entry]:g}"
+            found.setdefault(int(which[row]), ("state_beyond_limits", told))
+
     def _refuse_beyond_limits(self, found: Reasons, column: _Column, which: Flags, reason: str) -> None:
         if not which.any():
             return
@@ -125,7 +137,7 @@ class Validate:
                 found.setdefault(index, (reason, f"step {step}, {self.spec.action_names[dimension]}: {value:g}"))
 
     def _remarks(self, kept: pa.Table, images: Sequence[Mapping[str, str]]) -> list[list[str]]:
-        """What is odd about usable records: a gap in time before one, missing steps, missing cameras."""
+        """What is odd about usable records: a gap in time before one, missing steps or cameras, doubtful units."""
         found: list[list[str]] = [[] for _ in images]
         steps = kept.column("step").to_pylist()
         seconds = kept.column("created_at").cast(pa.int64()).to_numpy() / 1e6
@@ -143,7 +155,26 @@ class Validate:
         for index, keys in enumerate(images):
             if keys and len(keys) != len(self.spec.cameras):
                 found[index].append("camera_missing")
+        self._doubt_units(kept, found)
         return found
+
+    def _doubt_units(self, kept: pa.Table, found: list[list[str]]) -> None:
+        """Remark, on every record of an episode, what of its states or actions cannot be in its unit."""
+        spec = self.spec
+        of_state, of_actions = units.known(spec.state_units), units.known(spec.action_units)
+        if not any(of_state) and not any(of_actions):
+            return
+        states = vectors(kept.column("state"), len(spec.state_names))
+        chunks = Chunks.of(kept.column("actions"), len(spec.action_names))
+        for span in episode_spans(kept):
+            rows = chunks.rows[chunks.offsets[span.start] : chunks.offsets[span.stop]]
+            remarks = [
+                *units.too_large(states[span], spec.state_names, of_state),
+                *units.too_small(states[span], spec.state_names, of_state),
+                *units.too_large(rows, spec.action_names, of_actions),
+            ]
+            for index in range(span.start, span.stop) if remarks else ():
+                found[index] += remarks
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from pipeline.models import Export, PipelineRun, PurgedRecord, RunShard, StoredO
 from pipeline.pseudonyms import Pseudonyms
 from pipeline.runs import parquet, selection
 from pipeline.stages.anonymise import VIOLATION_FIELDS, Anonymise, Texts
+from pipeline.stages.images import REMARKS
 from pipeline.storage import catalogue, deletion, layout, raw
 from pipeline.storage.raw import RawRecord
 
@@ -238,7 +239,7 @@ def _anonymised(run: PipelineRun, identifiers: Sequence[UUID]) -> Mapping[UUID, 
 
 
 def _camera_remarks(quality: Sequence[str]) -> list[str]:
-    return [remark for remark in quality if remark in ("camera_black", "camera_frozen")]
+    return [remark for remark in quality if remark in REMARKS]
 
 
 # --- the twins of pictures ---

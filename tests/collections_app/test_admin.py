@@ -161,6 +161,16 @@ def test_limits_of_an_action_space_in_use_change_and_its_shape_does_not(admin: C
     assert space.dimensions.get(name="x").high == 0.4
     changes = AuditLog.objects.get(action="action_space.updated").changes["dimensions"]
     assert [spec[0]["high"] for spec in changes] == [0.5, 0.4]
+    response = save(admin, change_url(space), state_limits='{"joint_0": [-2.9, 2.9]}')
+    assert response.status_code == 302, errors(response)
+    refused = save(admin, change_url(space), state_limits='{"elbow": [-2.9, 2.9]}')
+    assert "no entry" in errors(refused)
+    response = save(admin, change_url(space), state_limits="")
+    assert response.status_code == 302, errors(response)
+    assert [row.changes["state_limits"] for row in AuditLog.objects.filter(changes__has_key="state_limits")] == [
+        [{}, {"joint_0": [-2.9, 2.9]}],
+        [{"joint_0": [-2.9, 2.9]}, {}],
+    ]
     refused = save(admin, change_url(space), **{"dimensions-6-DELETE": "on"})
     assert "its dimensions are fixed" in refused.content.decode()
     refused = save(admin, change_url(space), state_names="a,b")

@@ -65,6 +65,9 @@ def test_creating_a_collection_makes_its_action_space_and_its_creator_the_manage
             "/action_space/dimensions/0",
         ),
         ({"action_space": {**SPACE, "state_units": ["m", "m"]}}, "/action_space/state_units"),
+        ({"action_space": {**SPACE, "state_limits": {"elbow": [0, 1]}}}, "/action_space/state_limits"),
+        ({"action_space": {**SPACE, "state_limits": {"joint_0": [1, 0]}}}, "/action_space/state_limits"),
+        ({"action_space": {**SPACE, "state_limits": {"joint_0": [0]}}}, "/action_space/state_limits/joint_0"),
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_is_created(change: dict[str, Any], pointer: str) -> None:
@@ -74,6 +77,15 @@ def test_a_wrong_field_is_named_and_nothing_is_created(change: dict[str, Any], p
     assert pointer in pointers(response)
     assert not Collection.objects.exists()
     assert not AuditLog.objects.exists()
+
+
+def test_limits_of_the_state_are_kept_and_read() -> None:
+    admin = client_of(UserFactory(is_staff=True, is_superuser=True))
+    space = {**SPACE, "state_limits": {"joint_0": [-2.9, None]}}
+    response = admin.post("/api/v1/collections", {**NEW, "action_space": space}, format="json")
+    assert response.status_code == 201, response.json()
+    read = admin.get("/api/v1/collections/kitchen").json()
+    assert read["action_space"]["state_limits"] == {"joint_0": [-2.9, None]}
 
 
 def test_a_manager_changes_rules_and_the_audit_trail_holds_before_and_after() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -77,6 +78,7 @@ def test_the_manifest_is_last_and_names_every_file_with_its_sha256():
         "validated_data.csv",
         "quarantine.parquet",
         "reference.parquet",
+        "queue_load.parquet",
     }
     for file in manifest["files"]:
         data = object_store.get(folder_of(run) + file["path"])
@@ -244,6 +246,22 @@ def test_records_are_read_where_queries_are_logged():
         run = run_over(collection)
 
     assert run.records_out == 3
+
+
+def test_every_record_says_how_many_answers_its_minute_had():
+    collection = CollectionFactory()
+    first = datetime(2026, 11, 20, 9, 0, 50, tzinfo=UTC)
+    for number in range(2):
+        make_episode(collection, steps=60, start=first + timedelta(seconds=number))
+    InferenceResultFactory(collection=collection, shadow=True, created_at=first)
+    make_episode(CollectionFactory(), steps=9, start=first)
+
+    table = published(run_over(collection))
+
+    minutes = [moment.minute for moment in table.column("created_at").to_pylist()]
+    expected = {0: minutes.count(0) + 1, 1: minutes.count(1)}  # the shadow answer waited in the queue, too
+    assert min(expected.values()) > 1
+    assert table.column("queue_load").to_pylist() == [expected[minute] for minute in minutes]
 
 
 def test_an_empty_window_publishes_an_empty_run():

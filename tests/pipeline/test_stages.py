@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.runs.statistics import RunningStatistics
 from pipeline.stages.anomalies import AnomalyReference, DetectAnomalies, feature_matrix
 from pipeline.stages.anonymise import Anonymise
 from pipeline.stages.base import RecordSpec
-from pipeline.stages.features import AddFeatures
+from pipeline.stages.features import AddFeatures, QueueLoad
 from pipeline.stages.images import CheckImages
 from pipeline.stages.validate import Validate
 from tests.pipeline.factories import jpeg, jpeg_of
@@ -34,6 +35,8 @@ SPEC = RecordSpec(
     rate_hz=20.0,
     as_of=NOW,
 )
+MINUTE = int(NOW.timestamp()) // 60 - 60  # the one in which ``table`` begins
+LOAD = QueueLoad(minutes=np.array([MINUTE, MINUTE + 2]), results=np.array([240, 17]))
 PLAIN = {
     "episode_id": "e1",
     "episode": "episode 1",
@@ -98,6 +101,66 @@ def test_a_bad_record_is_refused_with_its_reason(row, reason):
 
     assert [(r.result_id, r.reason) for r in output.rejections] == [("r1", reason)]
     assert output.table.column("id").to_pylist() == ["r0"]
+
+
+LIMITED = replace(SPEC, state_limits={"joint_0": [-0.5, 0.5], "joint_1": [None, 1.0]})
+
+
+@pytest.mark.parametrize("state", ["[0.6, 0.0]", "[-0.6, 0.0]", "[0.0, 1.1]"])
+def test_a_state_beyond_its_limits_is_refused(state):
+    output = Validate(LIMITED)(table({}, {"state_json": "[0.1]"}, {"state_json": state}))
+
+    assert [r.reason for r in output.rejections] == ["state_length", "state_beyond_limits"]
+    assert output.rejections[1].result_id == "r2"
+
+
+def test_a_refused_state_says_which_entry_and_what_it_may_be():
+    (refused,) = Validate(LIMITED)(table({"state_json": "[0.0, 7.5]"})).rejections
+
+    assert refused.detail == "joint_1: 7.5, not -inf to 1"
+
+
+@pytest.mark.parametrize("state", ["[0.5, 1.0]", "[-0.50001, -900.0]"])
+def test_a_state_at_its_limit_is_good(state):
+    assert not Validate(LIMITED)(table({"state_json": state})).rejections
+
+
+def arm(units: str, *, scale: float, steps: int = 12, entries: int = 4) -> pa.Table:
+    """What validation makes of an episode whose joints turn by up to one ``scale``."""
+    spec = replace(
+        SPEC, state_names=tuple(f"joint_{number}" for number in range(entries)), state_units=(units,) * entries
+    )
+    states = scale * np.sin(np.linspace(0.5, 1.5, steps)[:, None] + np.arange(entries) / 10)
+    return Validate(spec)(table(*({"state_json": orjson.dumps(state.tolist()).decode()} for state in states))).table
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "other"),
+    [("rad", 57.3, "deg"), ("Radians", 57.3, "deg"), ("deg", 1.0, "rad"), ("m", 400.0, "mm"), ("mm", 0.4, "m")],
+)
+def test_values_that_cannot_be_in_their_unit_are_remarked(unit, scale, other):
+    quality = arm(unit, scale=scale).column("quality").to_pylist()
+
+    assert len(quality[0]) == 4
+    assert all(quality[0] == remarks for remarks in quality)
+    assert quality[0][1].startswith("unit_doubtful: joint_1 [")
+    assert quality[0][1].endswith(f"reads like {other}")
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "entries"),
+    [("rad", 3.0, 4), ("deg", 57.3, 4), ("deg", 1.0, 2), ("m", 0.4, 4), ("mm", 400.0, 4), ("", 1e6, 4), ("V", 1e6, 4)],
+)
+def test_values_that_may_be_in_their_unit_are_not(unit, scale, entries):
+    assert not any(arm(unit, scale=scale, entries=entries).column("quality").to_pylist())
+
+
+def test_actions_that_cannot_be_in_their_unit_are_remarked():
+    spec = replace(SPEC, action_units=("m", "1"))
+
+    quality = Validate(spec)(table({"actions_json": "[[120.0, 0.5], [140.0, 0.5]]"})).table.column("quality")
+
+    assert quality.to_pylist() == [["unit_doubtful: dx [m] reads like mm"]]
 
 
 def test_good_records_become_numbers():
@@ -268,13 +331,37 @@ def test_a_robot_that_stands_still_may_show_the_same_picture():
     assert not any("camera_frozen" in remarks for remarks in quality)
 
 
+def test_a_picture_that_comes_again_while_the_robot_is_elsewhere_is_remarked():
+    quality = check_images("one.jpg", "two.jpg", "one.jpg", "two.jpg").table.column("quality").to_pylist()
+
+    assert ["image_repeated" in remarks for remarks in quality] == [False, False, True, True]
+    assert not any("camera_frozen" in remarks for remarks in quality)
+
+
+def test_a_picture_may_come_again_where_the_robot_is_again():
+    quality = check_images("one.jpg", "two.jpg", "one.jpg", moving=False).table.column("quality").to_pylist()
+
+    assert not any("image_repeated" in remarks for remarks in quality)
+
+
+def test_two_cameras_with_one_picture_are_remarked():
+    images = [{"base": "one.jpg", "wrist": "two.jpg"}, {"base": "two.jpg", "wrist": "two.jpg"}]
+    rows = [{"images": orjson.dumps(keys).decode(), "state_json": f"[{i}, 0.0]"} for i, keys in enumerate(images)]
+
+    output = CheckImages(SPEC, IMAGES.__getitem__)(Validate(SPEC)(table(*rows)).table)
+
+    quality = output.table.column("quality").to_pylist()
+    assert ["cameras_alike" in remarks for remarks in quality] == [False, True]
+    assert output.counts["cameras_alike"] == 1
+
+
 def test_an_episodes_features_are_its_own():
     states = [[0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [6.0, 8.0]]
     rows = [{"state_json": orjson.dumps(state).decode(), "outcome": "success"} for state in states]
     rows[2]["corrected_json"] = "[[0.01, 0.5]]"
     other = {"episode_id": "e2", "outcome": "failure"}
 
-    found = AddFeatures(SPEC)(Validate(SPEC)(table(*rows, other)).table).table.to_pylist()
+    found = AddFeatures(SPEC, LOAD)(Validate(SPEC)(table(*rows, other)).table).table.to_pylist()
 
     assert found[0]["episode_length"] == 4
     assert found[0]["episode_seconds"] == 0.75
@@ -286,11 +373,19 @@ def test_an_episodes_features_are_its_own():
 
 
 def test_features_of_a_record_without_an_episode_are_unknown():
-    (row,) = AddFeatures(SPEC)(Validate(SPEC)(table({"episode_id": None})).table).table.to_pylist()
+    (row,) = AddFeatures(SPEC, LOAD)(Validate(SPEC)(table({"episode_id": None})).table).table.to_pylist()
 
     assert row["episode_length"] is None
     assert row["success"] is None
     assert row["hour_of_day"] == 11
+
+
+def test_the_load_of_the_queue_is_that_of_the_records_minute():
+    rows = [{"created_at": NOW - timedelta(minutes=60 - minute, seconds=-1)} for minute in (0, 1, 2, 3)]
+
+    found = AddFeatures(SPEC, LOAD)(Validate(SPEC)(table(*rows)).table).table
+
+    assert found.column("queue_load").to_pylist() == [240, 0, 17, 0]
 
 
 def test_every_stage_takes_an_empty_table():
@@ -299,7 +394,7 @@ def test_every_stage_takes_an_empty_table():
         Validate(SPEC),
         DetectAnomalies(SPEC, None),
         Anonymise(Pseudonyms(b"k" * 32), patterns.detect),
-        AddFeatures(SPEC),
+        AddFeatures(SPEC, LOAD),
     ):
         empty = stage(empty).table
     assert empty.num_rows == 0
