@@ -165,9 +165,12 @@ def test_limits_of_an_action_space_in_use_change_and_its_shape_does_not(admin: C
     assert response.status_code == 302, errors(response)
     refused = save(admin, change_url(space), state_limits='{"elbow": [-2.9, 2.9]}')
     assert "no entry" in errors(refused)
-    response = save(admin, change_url(space), state_limits="")
+    emptied = {"initial-state_limits": '{"joint_0": [-2.9, 2.9]}', "state_limits": ""}
+    response = save(admin, change_url(space), **emptied)
     assert response.status_code == 302, errors(response)
-    assert [row.changes["state_limits"] for row in AuditLog.objects.filter(changes__has_key="state_limits")] == [
+    assert [
+        row.changes["state_limits"] for row in AuditLog.objects.filter(changes__has_key="state_limits").order_by("id")
+    ] == [
         [{}, {"joint_0": [-2.9, 2.9]}],
         [{"joint_0": [-2.9, 2.9]}, {}],
     ]
