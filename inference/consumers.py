@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -25,7 +24,7 @@ from django.db import DatabaseError
 from accounts.authentication import person_of_jwt
 from accounts.principals import Principal
 from collections_app.models import Collection
-from core.asgi import header
+from core.asgi import Receive, Scope, Send, header
 from core.problems import Problem, unauthenticated
 from core.redis import UNAVAILABLE
 from inference.engine.gateway import gateway
@@ -53,13 +52,17 @@ _HELD_BYTES = 64 * 1024
 
 
 class Consumer(AsyncWebsocketConsumer):
-    """What both sockets leave out of Channels' own: a thread and a Redis subscription for each robot and viewer."""
+    """What both sockets leave out of Channels' own: for each socket a Redis subscription, for each message a task and a
+    look at old database connections in a thread.
+    """
 
-    channel_layer_alias = "none"  # not configured: the hub fans out, and nobody addresses a single socket
-
-    async def dispatch(self, message: Mapping[str, Any]) -> None:
-        """Without Channels' look at old database connections: what asks the database here does that by itself."""
-        await getattr(self, get_handler_name(message))(message)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection. The hub fans out, and nobody addresses a single socket: it joins no channel layer."""
+        self.scope, self.base_send, self.channel_layer = scope, send, None
+        with contextlib.suppress(StopConsumer):
+            while True:
+                message = await receive()
+                await getattr(self, get_handler_name(message))(message)
 
 
 class LiveConsumer(Consumer):

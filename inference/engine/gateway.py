@@ -26,8 +26,8 @@ from accounts.credentials import Credential
 from accounts.rate_limits import RateLimitState, bucket_arguments, refusal
 from core.identifiers import unix_milliseconds
 from core.problems import FieldError, Problem
-from core.redis import UNAVAILABLE, new_async_engine_redis
-from core.shared_redis import new_shared_engine_redis
+from core.redis import UNAVAILABLE
+from core.shared_redis import new_shared_engine_redis, subscribed
 from inference.engine import keys, scripts
 from inference.engine.submission import Submission, to_fields
 from inference.results import stored_answer
@@ -213,20 +213,17 @@ class Gateway:
 
     async def _listen(self) -> None:
         while True:
-            client = new_async_engine_redis(socket_timeout=None)
+            error: str = "closed"
             try:
-                async with client.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(keys.replies(self.name))
+                async with subscribed(self.redis, keys.replies(self.name), self._deliver) as lost:
                     await self._collect_missed()
                     self._listening.set()
-                    async for message in channel.listen():
-                        self._deliver(message["data"])
-            except UNAVAILABLE as error:
-                self._listening.clear()
-                logger.warning("replies.disconnected", error=type(error).__name__, waiting=len(self._waiting))
-                await asyncio.sleep(0.05)
-            finally:
-                await client.aclose()
+                    await lost.wait()
+            except UNAVAILABLE as unavailable:
+                error = type(unavailable).__name__
+            self._listening.clear()
+            logger.warning("replies.disconnected", error=error, waiting=len(self._waiting))
+            await asyncio.sleep(0.05)
 
     def _deliver(self, packed: bytes) -> None:
         for request_id, status, body in msgpack.unpackb(packed, raw=True):
