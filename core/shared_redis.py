@@ -68,19 +68,22 @@ class SharedConnectionRedis(redis.asyncio.Redis):
     async def _connect(self) -> None:
         try:
             await self._connection.disconnect(nowait=True)
-            self._transport = await _open(self._connection, self._take, self._lost)
+            transport = await _open(self._connection, self._take, lambda: self._lost(transport))
         except UNAVAILABLE as error:
             self._drop(error)
         else:
+            self._transport = transport
             for command in self._unanswered:
-                command.write_to(self._transport)
+                command.write_to(transport)
         finally:
             self._connecting = None
 
     def _take(self, reply: Any) -> None:
         self._unanswered.popleft().settle(reply)
 
-    def _lost(self) -> None:
+    def _lost(self, transport: asyncio.Transport) -> None:
+        if transport is not self._transport:  # it was dropped, and whoever waited was told
+            return
         self._transport = None
         again = [command for command in self._unanswered if command.sent < 2]
         for command in self._unanswered:

@@ -131,13 +131,14 @@ class SafetyChecker:
             return [SafetyVerdict("pass", 1.0, [], chunk.tolist()) for chunk in chunks]
 
         box = self._box_from(states)
+        if self._keep_all_limits(chunks, box):
+            return [SafetyVerdict("pass", 1.0, [], chunk.tolist()) for chunk in chunks]
         # Policies compute in single precision: what lies beyond a limit by its rounding alone is moved to the limit
         # without being called a violation.
         rounding = 2.0**-22 * np.maximum(np.abs(chunks), 1e-3)
         beyond = np.maximum(self._low - chunks, chunks - self._high)
         broken = beyond > rounding
         flags = {"position": broken.copy()}
-        exact = not (beyond > 0).any()
         if self._limits_changes and chunks.shape[1] > 1:
             changes = np.abs(np.diff(chunks, axis=1))
             slack = rounding[:, 1:] + rounding[:, :-1]
@@ -145,17 +146,13 @@ class SafetyChecker:
                 flags[rule] = np.zeros_like(broken)
                 flags[rule][:, 1:] = changes > limit + slack
                 broken |= flags[rule]
-            exact = exact and not (changes > self._change).any()
         if box is not None:
-            places = box.start[:, None] + np.cumsum(chunks[:, :, self._boxed], axis=1)
+            places = self._places(chunks, box)
             beyond = np.maximum(box.low[:, None] - places, places - box.high[:, None])
             slack = np.cumsum(rounding[:, :, self._boxed], axis=1) + 2.0**-22 * np.abs(box.start[:, None])
             flags["workspace"] = np.zeros_like(broken)
             flags["workspace"][:, :, self._boxed] = beyond > slack
             broken |= flags["workspace"]
-            exact = exact and not (beyond > 0).any()
-        if exact:
-            return [SafetyVerdict("pass", 1.0, [], chunk.tolist()) for chunk in chunks]
 
         scores = 1.0 - broken.reshape(len(chunks), -1).mean(axis=1)
         sent, possible = chunks, np.full(chunks.shape[:1], True)
@@ -176,6 +173,21 @@ class SafetyChecker:
                 verdict = "clamped" if self.mode == "clamp" else "pass"
                 verdicts.append(SafetyVerdict(verdict, float(scores[i]), violations, sent[i].tolist()))
         return verdicts
+
+    def _keep_all_limits(self, chunks: Chunks, box: _Box | None) -> bool:
+        """Whether there is nothing to say about any of ``chunks``, as nearly always."""
+        if (chunks < self._low).any() or (chunks > self._high).any():
+            return False
+        if self._limits_changes and (np.abs(chunks[:, 1:] - chunks[:, :-1]) > self._change).any():
+            return False
+        if box is None:
+            return True
+        places = self._places(chunks, box)
+        return not ((places < box.low[:, None]).any() or (places > box.high[:, None]).any())
+
+    def _places(self, chunks: Chunks, box: _Box) -> Chunks:
+        """Where each step leads to, ``[batch, horizon, entry]``, in the entries that have a workspace."""
+        return box.start[:, None] + np.cumsum(chunks[:, :, self._boxed], axis=1)
 
     def _box_from(self, states: Chunks | None) -> _Box | None:
         if not self.has_workspace:

@@ -24,6 +24,7 @@ def main() -> None:
     from daphne import http_protocol
     from daphne.endpoints import build_endpoint_description_strings
     from daphne.server import Server
+    from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
     from django.conf import settings
 
     from vla_project.asgi import application  # sets Django up; everything below may use settings
@@ -63,6 +64,19 @@ def main() -> None:
             )
             self.channel.loseConnection()
 
+    class DirectWebSocket(WebSocketProtocol):
+        """Describes no bytes to a log that nobody keeps, and sends at once what the kernel takes at once."""
+
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+            self._dataReceived(data)
+
+        def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
+            transport = self.transport
+            free = transport.connected and not _unsent_bytes(self)
+            sent = transport.writeSomeData(data) if free else 0
+            # An error is met again, and its connection closed, by Twisted's own way.
+            transport.write(data[sent:] if isinstance(sent, int) else data)
+
     class ObservedServer(Server):
         """Tells a WebSocket's application how many bytes the transport still holds."""
 
@@ -73,6 +87,7 @@ def main() -> None:
 
     spare_what_is_loaded()
     http_protocol.WebRequest = BoundedRequest  # the name by which daphne's factory finds it
+    WebSocketFactory.protocol = DirectWebSocket
     ObservedServer(
         application=application,
         endpoints=build_endpoint_description_strings(host=settings.HOST, port=settings.PORT),
@@ -80,6 +95,8 @@ def main() -> None:
         http_timeout=None,
         websocket_timeout=-1,
         websocket_connect_timeout=20,
+        websocket_max_message_size=limit,
+        websocket_max_frame_size=limit,
         ping_interval=20,
         ping_timeout=30,
         request_buffer_size=65536,

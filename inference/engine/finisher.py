@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 import redis
 import structlog
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from core.dedicated_redis import DedicatedRedis
 from core.redis import UNAVAILABLE
 from inference.engine import keys, scripts
 from inference.engine.submission import QueuedItem
@@ -46,10 +45,7 @@ class Finisher:
     """Sends finished items on a thread of its own, all that wait at a time, so that the model's thread goes on."""
 
     def __init__(self, sent: Callable[[Sequence[Finished]], None]) -> None:
-        self._redis = redis.Redis.from_url(
-            settings.REDIS_ENGINE_URL, socket_timeout=10, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
-        self._script = self._redis.register_script(scripts.FINISH)
+        self._redis = DedicatedRedis()
         self._sent = sent
         self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self._tail: deque[tuple[float, int, list[Finished]]] = deque()
@@ -128,15 +124,10 @@ class Finisher:
                 len(finished.record),
                 *finished.record,
             ]
-        self._script(
-            keys=[
-                keys.queue(version),
-                keys.records(),
-                keys.backlog(),
-                keys.circuit(version),
-                keys.probe(version),
-            ],
-            args=arguments,
+        self._redis.run(
+            scripts.FINISH,
+            [keys.queue(version), keys.records(), keys.backlog(), keys.circuit(version), keys.probe(version)],
+            arguments,
         )
 
     def _remember(self, group: list[Finished]) -> None:

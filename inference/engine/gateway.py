@@ -96,10 +96,9 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop listening and drop the connections."""
-        if self._listener is not None:
-            self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+        while self._listener is not None and not self._listener.done():
+            self._listener.cancel()  # more than once: what connects may swallow one
+            await asyncio.wait([self._listener], timeout=0.1)
         await self.redis.aclose()
 
     # --- queueing ---

@@ -19,6 +19,7 @@ import structlog
 from django.conf import settings
 
 from collections_app import snapshots
+from core.dedicated_redis import DedicatedRedis
 from core.redis import UNAVAILABLE, engine_redis
 from inference import images
 from inference.engine import keys, scripts
@@ -118,19 +119,19 @@ class ServedVersion:
 
     def _read(self) -> None:
         stream = keys.queue(self.version_id)
-        client = engine_redis()
+        client = DedicatedRedis()
+        group = ("GROUP", keys.WORKERS_GROUP, self._worker_name)
+        block_ms = int(_LOOK_UP_SECONDS * 1000)
         grouped = False
         while not self._stopping.is_set():
             try:
                 if not grouped:
-                    _ensure_group(client, stream)
+                    _ensure_group(stream)
                     grouped = True
                 room = self._batcher.wait_for_room(_LOOK_UP_SECONDS)
                 if not room:
                     continue
-                found = client.xreadgroup(
-                    keys.WORKERS_GROUP, self._worker_name, {stream: ">"}, count=room, block=int(_LOOK_UP_SECONDS * 1000)
-                )
+                found = client.execute("XREADGROUP", *group, "COUNT", room, "BLOCK", block_ms, "STREAMS", stream, ">")
             except UNAVAILABLE:
                 self._stopping.wait(0.1)
                 continue
@@ -140,7 +141,9 @@ class ServedVersion:
                 self._stopping.wait(0.1)
                 continue
             if found:
-                self._accept(found[0][1])
+                (entries,) = found.values()
+                self._accept([(entry_id, _pairs(values)) for entry_id, values in entries])
+        client.close()
 
     def _accept(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
         items = []
@@ -427,9 +430,14 @@ class ServedVersion:
                 self._failures = 1  # tried again with the next success
 
 
-def _ensure_group(client: Any, stream: str) -> None:
+def _pairs(values: list[bytes] | None) -> dict[bytes, bytes]:
+    """A stream entry's fields; none where it was deleted between delivery and reading."""
+    return dict(zip(values[::2], values[1::2], strict=True)) if values else {}
+
+
+def _ensure_group(stream: str) -> None:
     try:
-        client.xgroup_create(stream, keys.WORKERS_GROUP, id="0", mkstream=True)
+        engine_redis().xgroup_create(stream, keys.WORKERS_GROUP, id="0", mkstream=True)
     except redis.exceptions.ResponseError as error:
         if "BUSYGROUP" not in str(error):
             raise

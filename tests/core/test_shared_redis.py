@@ -7,7 +7,7 @@ import pytest
 import redis.exceptions
 
 from core.redis import UNAVAILABLE, engine_redis, key
-from core.shared_redis import SharedConnectionRedis, new_shared_engine_redis
+from core.shared_redis import SharedConnectionRedis, new_shared_engine_redis, subscribed
 
 
 @pytest.fixture
@@ -96,3 +96,25 @@ async def test_closing_ends_who_still_waits() -> None:
 
     with pytest.raises(UNAVAILABLE):
         await waiting
+
+
+async def test_what_is_published_is_handed_out_until_the_connection_is_lost(client: SharedConnectionRedis) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    channel = key("shared", "channel")
+
+    async with subscribed(client, channel, heard.put_nowait) as lost:
+        await client.publish(channel, b"first")
+        await client.publish(channel, b"second")
+        assert [await heard.get(), await heard.get()] == [b"first", b"second"]
+        assert not lost.is_set()
+        engine_redis().client_kill_filter(_type="pubsub")
+        await asyncio.wait_for(lost.wait(), 5)
+
+
+async def test_without_redis_nobody_subscribes(unused_tcp_port: int) -> None:
+    client = SharedConnectionRedis.from_url(f"redis://127.0.0.1:{unused_tcp_port}/0", socket_connect_timeout=1)
+
+    with pytest.raises(UNAVAILABLE):
+        async with subscribed(client, "channel", lambda _data: None):
+            pass
+    await client.aclose()
