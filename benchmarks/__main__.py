@@ -15,6 +15,7 @@ BENCHMARKS = (
     "pipeline",
     "pipeline_redaction",
     "search",
+    "arrival",
     "feedback_queue",
     "admin_lists",
     "viewers",

@@ -174,6 +174,18 @@ def _search(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _arrival(figures: dict[str, Any]) -> list[str]:
+    return [
+        f"{figures['each']} of each; the very first text, for which a worker loads the model, "
+        f"was found after {figures['first_seconds']} s.",
+        "",
+        *_table(
+            ("what arrives", "robots at work", "found after, p50 s", "worst s"),
+            ((row["what"], row["robots"], row["p50"], row["worst"]) for row in figures["rows"]),
+        ),
+    ]
+
+
 def _feedback_queue(figures: dict[str, Any]) -> list[str]:
     return [
         f"{figures['open_tasks']:,} open tasks; every annotator has {figures['history']:,} answers of the last week.",
@@ -242,6 +254,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "pipeline": _pipeline,
     "pipeline_redaction": _pipeline_redaction,
     "search": _search,
+    "arrival": _arrival,
     "feedback_queue": _feedback_queue,
     "admin_lists": _admin_lists,
     "viewers": _viewers,
