@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management.commands import flush
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from rest_framework.test import APIClient
 
@@ -64,16 +64,16 @@ def _flush_what_tests_made() -> Iterator[None]:
 
     once = DatabaseOperations.execute_sql_flush
 
-    def again_after_a_deadlock(operations: DatabaseOperations, sql_list: list[str]) -> None:
-        """A page that was just closed may have a request under way, which locks the same rows in another order."""
+    def again_after_a_request(operations: DatabaseOperations, sql_list: list[str]) -> None:
+        """A page that was just closed may have one under way: it locks the same rows in another order, or adds some."""
         for _ in range(3):
-            with suppress(OperationalError):
+            with suppress(OperationalError, IntegrityError):
                 return once(operations, sql_list)
         return once(operations, sql_list)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flush, "sql_flush", lambda *_args, **_kwargs: deletes())
-        patch.setattr(DatabaseOperations, "execute_sql_flush", again_after_a_deadlock)
+        patch.setattr(DatabaseOperations, "execute_sql_flush", again_after_a_request)
         patch.setattr(flush, "emit_post_migrate_signal", lambda *_args, **_kwargs: None)
         yield
 

@@ -109,7 +109,9 @@ def open_page(chromium: Browser, profiles: list[BrowserContext], live_server: An
     for page in pages:
         if page.context in profiles:
             page.evaluate("localStorage.clear()")
+            page.context.set_offline(True)  # a page that is left saves its draft
             page.close()
+            page.context.set_offline(False)
             page.context.clear_cookies()
         else:
             page.context.close()
