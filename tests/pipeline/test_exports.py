@@ -23,6 +23,7 @@ from inference.models import InferenceResult
 from pipeline import services
 from pipeline.choices import JobState
 from pipeline.exports import writer
+from pipeline.exports.lerobot.video import VideoFile
 from pipeline.exports.spreadsheets import cells_of
 from pipeline.images import published
 from pipeline.management.commands.export import Command as ExportCommand
@@ -192,6 +193,26 @@ def test_an_export_whose_file_reads_back_otherwise_has_failed(objects, monkeypat
 
 
 @pytest.mark.usefixtures("clean_images")
+def test_the_same_frames_are_the_same_video_whatever_memory_held_before(tmp_path):
+    """Up to six in a thousand were others (``VideoFile``)."""
+    random = np.random.default_rng(0)
+    left_behind = [random.integers(0, 255, size, dtype=np.uint8) for size in (1000, 3000, 5000, 10_000, 20_000, 40_000)]
+    y, x = np.mgrid[0:48, 0:64]
+    shades = [np.stack([(3 * x + s) % 200, (4 * y + s) % 200, 0 * x + s], axis=-1) for s in (0, 30, 60)]
+    made = set()
+    for number in range(200):
+        path = tmp_path / f"{number}.mp4"
+        video = VideoFile(path, width=64, height=48, fps=4)
+        for frame in range(9):
+            video.add(shades[frame % 3].astype(np.uint8))
+            copies = [left_behind[i].copy() for i in random.permutation(len(left_behind))]
+            del copies
+        video.close()
+        made.add(path.read_bytes())
+
+    assert len(made) == 1
+
+
 class TestLeRobot:
     """What protocols for LeRobotDataset v3.0 ask for, and where loaders err in silence."""
 
