@@ -8,10 +8,13 @@ import subprocess
 import urllib.parse
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from websockets.sync.client import connect
 
+from inference.robot_api import openpi_msgpack
 from tests.e2e.system import ROBOT, RunningSystem
 from tests.inference.waiting import wait_until
 
@@ -34,6 +37,22 @@ def test_the_printed_curl_line_answers_with_a_chunk(system: RunningSystem) -> No
     assert (len(body["actions"]), len(body["actions"][0])) == (8, 4)
     assert body["safety"]["verdict"] in ("pass", "clamped")
     assert body["model"]["name"] == "panda-pick"
+
+
+def test_a_frame_with_large_raw_pictures_is_answered(system: RunningSystem) -> None:
+    url = f"ws://127.0.0.1:{system.port}/ws/policy/{system.demo['collection']}"
+    with connect(url, additional_headers={"Authorization": f"Api-Key {system.demo['api_key']}"}) as socket:
+        wanted = openpi_msgpack.unpack_map(socket.recv(10, decode=False))
+        picture = np.zeros((640, 640, 3), np.uint8)  # one alone is more than a megabyte
+        observation = {
+            **{f"observation/{camera}": picture for camera in wanted["cameras"]},
+            "observation/state": np.zeros(wanted["state_size"]),
+            "prompt": "pick up the red cube",
+        }
+        socket.send(openpi_msgpack.pack(observation))
+        answer = openpi_msgpack.unpack_map(socket.recv(30, decode=False))
+
+    assert answer["actions"].shape == (wanted["action_horizon"], wanted["action_dim"])
 
 
 def test_readiness_names_each_dependency(system: RunningSystem) -> None:

@@ -230,6 +230,19 @@ class TestASlowModel:
         for task in waiting:  # it may have come too late to be read
             task.cancel()
 
+    async def test_two_workers_share_the_observations_of_one_version(
+        self, robot: httpx.AsyncClient, collection: Collection, worker: InferenceWorker, version: PolicyVersion
+    ) -> None:
+        other = InferenceWorker()
+        other.start()
+        try:
+            await come_true(lambda: loaded_versions().get(version.pk.hex) == 2)
+            asked = [asyncio.create_task(robot.post(URL, json=observation(collection, step=step))) for step in range(8)]
+            await come_true(lambda: _at_work(version) == {worker.name, other.name})
+            assert {response.status_code for response in await asyncio.gather(*asked)} == {200}
+        finally:
+            await asyncio.to_thread(other.stop)
+
     async def test_a_version_that_is_retired_answers_what_it_was_asked(
         self, robot: httpx.AsyncClient, collection: Collection, worker: InferenceWorker, version: PolicyVersion
     ) -> None:
@@ -263,6 +276,12 @@ class TestASlowModel:
 def _pending(version: PolicyVersion) -> int:
     """How many observations the worker has read and not answered."""
     return int(engine_redis().xpending(keys.queue(version.pk), keys.WORKERS_GROUP)["pending"])
+
+
+def _at_work(version: PolicyVersion) -> set[str]:
+    """The workers that have read something and not answered it."""
+    consumers = engine_redis().xinfo_consumers(keys.queue(version.pk), keys.WORKERS_GROUP)
+    return {consumer["name"].decode() for consumer in consumers if consumer["pending"]}
 
 
 def queued(collection: Collection, version: PolicyVersion) -> Submission:

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import struct
+import threading
 import time
 import uuid
 import zlib
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from django.db.backends.utils import CursorWrapper
 from PIL import Image
 
 from accounts.models import ApiKey, RateLimitTier
@@ -49,6 +51,27 @@ async def test_an_observation_is_answered_with_a_chunk(
     assert body["safety"] == {"score": 1.0, "verdict": "pass", "violations": []}
     assert body["cached"] is False
     assert body["timing"].keys() == {"queue_ms", "inference_ms", "total_ms", "batch_size"}
+
+
+async def test_a_robot_that_is_known_is_answered_without_the_database(
+    robot: httpx.AsyncClient,
+    collection: Collection,
+    worker: InferenceWorker,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.INFERENCE = {**settings.INFERENCE, "SETTINGS_CACHE_SECONDS": 60}
+    assert (await robot.post(URL, json=observation(collection, step=1))).status_code == 200
+    asking: set[str] = set()
+    execute = CursorWrapper.execute
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        asking.add(threading.current_thread().name)
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(CursorWrapper, "execute", noted)
+    assert (await robot.post(URL, json=observation(collection, step=2))).status_code == 200
+    assert asking <= {"engine-keeper"}  # looks at the registry of versions, whoever asks
 
 
 async def test_the_same_observation_as_a_form_and_as_msgpack_has_the_same_answer(
