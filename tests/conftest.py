@@ -13,6 +13,7 @@ import pytest
 from django.core.management.commands import flush
 from django.db import IntegrityError, OperationalError, connection
 from django.db.backends.postgresql.operations import DatabaseOperations
+from hypothesis import HealthCheck, settings
 from rest_framework.test import APIClient
 
 from accounts import credentials
@@ -22,6 +23,10 @@ from core.redis import engine_redis
 
 # Rows that migrations made and no test may lose.
 _KEPT_TABLES = {"rate_limit_tiers", "django_content_type", "auth_permission"}
+
+# A busy machine is no fault of the code: no example is timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_collection_finish() -> None:

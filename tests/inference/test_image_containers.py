@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_at_all_is_refused() -> None:
         only_the_picture(saved("jpeg", comment=PAGE)[:-2], "jpeg")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_whatever_it_is_given_it_answers_with_a_picture_or_refuses(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["jpeg", "png"]))

@@ -173,7 +173,7 @@ limits = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     mode=st.sampled_from(["clamp", "reject"]),
     limit=limits,

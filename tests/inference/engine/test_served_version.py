@@ -124,7 +124,7 @@ returned = st.one_of(
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(what=returned, mode=st.sampled_from(["clamp", "reject"]))
 def test_whatever_a_policy_returns_no_action_outside_the_limits_is_ever_sent(
     served: ServedVersion, policy: Anything, finished: queue.SimpleQueue[Finished], what: Any, mode: str
