@@ -209,13 +209,14 @@ def _whole(name: str, slug: str | None, texts: list[str]) -> dict[str, Any]:
     from accounts.models import User
     from collections_app.models import Collection, Membership
     from pipeline.embeddings import search as searching
+    from pipeline.embeddings.filters import SearchFilters
 
     person, _created = User.objects.get_or_create(username="searcher")
     for collection in Collection.objects.filter(slug__in=SLUGS.values()):
         Membership.objects.get_or_create(collection=collection, user=person, defaults={"role": Role.VIEWER})
 
     def ask(text: str) -> list[Any]:
-        filters = searching.SearchFilters(collection=slug)
+        filters = SearchFilters(collection=slug)
         hits = searching.search(principal=person, text=f"{text}, please", filters=filters)
         if not hits:
             raise RuntimeError("A search found nothing.")
@@ -293,7 +294,7 @@ def _near(vectors: Vectors, random: np.random.Generator) -> Vectors:
 
 
 def _row(name: str, collection_id: Any, asked: Vectors) -> dict[str, Any]:
-    from pipeline.embeddings.search import nearest
+    from pipeline.embeddings.nearest import nearest
     from pipeline.models import Embedding
 
     rows = Embedding.objects.filter(collection=collection_id) if collection_id else Embedding.objects.all()

@@ -19,7 +19,8 @@ from collections_app.restricted_admin import CollectionFilter, RestrictedAdmin, 
 from core.admin import ReadOnlyAdmin
 from core.problems import Problem
 from pipeline import quarantine, services
-from pipeline.embeddings.search import SearchFilters, search
+from pipeline.embeddings.filters import SearchFilters
+from pipeline.embeddings.search import search
 from pipeline.forms import FixForm
 from pipeline.models import (
     Embedding,

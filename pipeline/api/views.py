@@ -27,8 +27,9 @@ from pipeline.api.serializers import (
     SearchRequestSerializer,
     SuggestionsRequestSerializer,
 )
+from pipeline.embeddings.filters import FILTER_NAMES, SearchFilters
 from pipeline.embeddings.map import map_of
-from pipeline.embeddings.search import FILTER_NAMES, SearchFilters, search
+from pipeline.embeddings.search import search
 from pipeline.embeddings.suggestions import suggestions
 from pipeline.models import PipelineRun
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from django.conf import settings
 
-from pipeline.models import EMBEDDING_DIMENSIONS
+from pipeline.embeddings.models import EMBEDDING_DIMENSIONS
 
 Vectors = npt.NDArray[np.float32]
 MODEL_NAME = "all-MiniLM-L6-v2"

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from collections_app.models import Collection
 from core.personal_data.presidio import detect
 from pipeline.choices import ObjectKind
+from pipeline.embeddings.models import EMBEDDING_DIMENSIONS
 from pipeline.embeddings.served import served
-from pipeline.models import EMBEDDING_DIMENSIONS, Embedding, StoredObject, VectorSet
+from pipeline.models import Embedding, StoredObject, VectorSet
 from pipeline.stages.anonymise import Texts
 from pipeline.storage import catalogue, layout
 

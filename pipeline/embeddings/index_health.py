@@ -13,7 +13,7 @@ from django.utils import timezone
 from pgvector.django import CosineDistance
 
 from pipeline.embeddings import vector_index
-from pipeline.embeddings.search import nearest
+from pipeline.embeddings.nearest import nearest
 from pipeline.embeddings.served import served_by_model
 from pipeline.embeddings.vector_index import IVFFLAT, NAME
 from pipeline.models import Embedding, VectorIndexHealth

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from django.db import connection, transaction
 
-from pipeline.embeddings.search import EF_SEARCH
+from pipeline.embeddings.nearest import EF_SEARCH
 from pipeline.embeddings.served import served_by_model
 from pipeline.embeddings.vector_index import IVFFLAT, MORE_CANDIDATES, Shape
 from pipeline.embeddings.words import CANDIDATES

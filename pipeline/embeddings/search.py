@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from functools import lru_cache, reduce
 from itertools import islice
 from operator import or_
@@ -17,22 +15,20 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import structlog
-from django.db import connection, transaction
-from django.db.models import Q, QuerySet
-from pgvector.django import CosineDistance
+from django.db.models import QuerySet
 
 from accounts.principals import Principal, Service
-from collections_app.models import Collection, Robot
 from core.problems import invalid, not_found
-from feedback.models import Feedback
-from inference.models import InferenceResult, PolicyVersion
+from inference.models import InferenceResult
 from pipeline.choices import SearchBy
-from pipeline.embeddings import remembered, vector_index
+from pipeline.embeddings import remembered
 from pipeline.embeddings.encoders import EncoderUnavailableError, TextModel, query_encoder
+from pipeline.embeddings.filters import ANYTHING, SearchFilters
 from pipeline.embeddings.image_encoders import image_model, image_query_encoder
+from pipeline.embeddings.nearest import nearest
 from pipeline.embeddings.remembered import Readable
 from pipeline.embeddings.served import models_of, served_by_model, serving_models
-from pipeline.embeddings.vector_index import IVFFLAT, MORE_CANDIDATES, Shape
+from pipeline.embeddings.vector_index import Shape
 from pipeline.embeddings.words import CANDIDATES, Query, Words
 from pipeline.models import Embedding, ImageEmbedding
 
@@ -40,14 +36,6 @@ logger = structlog.get_logger(__name__)
 
 # Cormack, Clarke and Büttcher (2009): the score of a hit is the sum over rankings of 1 / (60 + rank).
 RRF_CONSTANT = 60
-# pgvector's search breadth, the greatest that it takes. At 600 recall@10 of a million vectors was 0.964 over some
-# indexes that were built, and 0.944 over another.
-EF_SEARCH = 1000
-# Of a million rows, an index scan that must find 50 among so many takes as long as to compare each of them.
-COMPARED_SINGLY = 15_000
-# Beyond this cosine distance two short texts have nothing to do with one another.
-MAX_DISTANCE = 0.7
-
 # Pictures are ranked, however far: cosines of words and pictures are small, and each model's are its own.
 MAX_PICTURE_DISTANCE = 2.0
 
@@ -60,62 +48,6 @@ MEANING, WORDS, PICTURE = "meaning", "words", "picture"
 Ranking: TypeAlias = dict[uuid.UUID, float]
 # A hit as it is remembered: the row's id, its score, and what matched.
 Found: TypeAlias = tuple[str, float, list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchFilters:
-    """What hits must be; None is anything. ``model`` is ``name`` or ``name@version``.
-
-    ``label`` is a type of feedback that somebody gave about the moment or its episode; ``anomaly`` is whether a run
-    found its episode out of the ordinary.
-    """
-
-    collection: str | None = None
-    robot: str | None = None
-    model: str | None = None
-    verdict: str | None = None
-    outcome: str | None = None
-    tag: str | None = None
-    label: str | None = None
-    anomaly: bool | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    def apply(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        """Those of ``rows``, embeddings of texts or of pictures, that are so."""
-        name, _, version = (self.model or "").partition("@")
-        named = {
-            "collection": None if self.collection is None else Collection.objects.filter(slug=self.collection),
-            "robot": None if self.robot is None else Robot.objects.filter(name=self.robot),
-            "policy_version": PolicyVersion.objects.filter(name=name, **({"version": version} if version else {}))
-            if name
-            else None,
-        }
-        # As constants: in the scan of a vector index each join would be made for each row, and the planner, which
-        # weighs that scan against reading a small collection as it is, would not know how small it is.
-        for field, chosen in named.items():
-            if chosen is not None:
-                rows = rows.filter(**{f"{field}__in": list(chosen.values_list("pk", flat=True))})
-        lookups = {
-            "safety_verdict": self.verdict,
-            "episode__outcome": self.outcome,
-            "episode__tags__contains": None if self.tag is None else [self.tag],
-            "occurred_at__gte": self.created_after,
-            "occurred_at__lt": self.created_before,
-        }
-        rows = rows.filter(**{lookup: value for lookup, value in lookups.items() if value is not None})
-        if self.label is not None:
-            given = Feedback.objects.usable().filter(feedback_type=self.label)
-            # Two sets that are made once: asked row by row they would be joins in the scan of the vector index.
-            episodes = given.filter(inference_result__episode__isnull=False).values("inference_result__episode")
-            rows = rows.filter(Q(inference_result__in=given.values("inference_result")) | Q(episode__in=episodes))
-        if self.anomaly is not None:
-            odd = {"metadata__contains": {"anomalous": True}}
-            rows = rows.filter(**odd) if self.anomaly else rows.exclude(**odd)
-        return rows
-
-
-FILTER_NAMES = tuple(field.name for field in fields(SearchFilters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +69,7 @@ def search(
     text: str = "",
     similar_to: uuid.UUID | None = None,
     by: str = SearchBy.TEXT,
-    filters: SearchFilters = SearchFilters(),
+    filters: SearchFilters = ANYTHING,
     limit: int = 20,
 ) -> list[Hit]:
     """The moments nearest to ``text``, or to the result that answered the request ``similar_to``; best first.
@@ -287,48 +219,6 @@ def _near_to(result: InferenceResult, rows: QuerySet[Embedding], count: int) -> 
     others = rows.exclude(pk__in=[origin.pk for origin in origins.values()])
     vectors = {model: np.asarray(origin.embedding) for model, origin in origins.items()}
     return _by_meaning(served_by_model(others), vectors.get, count) or {}
-
-
-def nearest(
-    rows: QuerySet[Any],
-    vector: npt.NDArray[np.float32],
-    *,
-    most: float = MAX_DISTANCE,
-    shape: Shape | None = None,
-    count: int = CANDIDATES,
-) -> dict[uuid.UUID, float]:
-    """The ids of the ``count`` rows nearest to ``vector``, ``float32 [dimensions]``, at a distance of ``most`` at
-    most, and how far they are, nearest first.
-
-    Few rows are compared one by one. For many the index, of ``shape``, which holds half-precision vectors, perhaps only
-    their first dimensions, chooses the candidates; their full-precision distances order them.
-    """
-    if _rows_expected(rows) <= COMPARED_SINGLY:
-        ranked = rows.annotate(distance=CosineDistance("embedding", vector)).order_by("distance")
-        found = list(ranked.values_list("pk", "distance")[:count])
-        return {row: distance for row, distance in found if distance <= most}
-    shape = shape or vector_index.in_place()
-    looked_at = count * (MORE_CANDIDATES if shape.is_cut else 1)
-    ranked = rows.annotate(
-        indexed=CosineDistance(shape.column(), vector[: shape.dimensions]),
-        distance=CosineDistance("embedding", vector),
-    ).order_by("indexed")
-    with transaction.atomic(), connection.cursor() as cursor:
-        # The scan goes on until enough rows pass the filters (pgvector 0.8, "iterative index scans").
-        breadth = ("ivfflat.probes", shape.probes) if shape.method == IVFFLAT else ("hnsw.ef_search", EF_SEARCH)
-        cursor.execute(
-            "SELECT set_config(%s, 'relaxed_order', true), set_config(%s, %s, true)",
-            [f"{shape.method}.iterative_scan", breadth[0], str(breadth[1])],
-        )
-        found = list(ranked.values_list("pk", "distance")[:looked_at])
-    near = {row: distance for row, distance in sorted(found, key=lambda f: f[1]) if distance <= most}
-    return dict(islice(near.items(), count))
-
-
-def _rows_expected(rows: QuerySet[Any]) -> float:
-    """How many there are, as the database's planner estimates."""
-    plan = rows.order_by().values("pk").explain(format="json")
-    return float(json.loads(plan)[0]["Plan"]["Plan Rows"]) if plan else 0.0  # no plan where no row can match
 
 
 def _readable(principal: Principal, request_id: uuid.UUID) -> InferenceResult:

@@ -17,7 +17,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 from pgvector.django import HalfVectorField, VectorField
 
-from pipeline.models import EMBEDDING_DIMENSIONS
+from pipeline.embeddings.models import EMBEDDING_DIMENSIONS
 
 NAME, NEXT = "embedding_cosine", "embedding_cosine_next"
 HNSW, IVFFLAT = "hnsw", "ivfflat"

@@ -13,8 +13,9 @@ from core.problems import Problem
 from pipeline.embeddings import image_indexing
 from pipeline.embeddings import search as search_module
 from pipeline.embeddings.encoders import TextModel
+from pipeline.embeddings.filters import SearchFilters
 from pipeline.embeddings.image_encoders import TransformersImageEncoder, image_model, image_query_encoder
-from pipeline.embeddings.search import PICTURE, SearchFilters, search
+from pipeline.embeddings.search import PICTURE, search
 from pipeline.models import ImageEmbedding
 from pipeline.storage import deletion
 from tests.factories import CollectionFactory, MembershipFactory

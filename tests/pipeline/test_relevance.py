@@ -9,7 +9,8 @@ from django.db import connection
 
 from accounts.choices import Role
 from pipeline.embeddings import encoders, indexing
-from pipeline.embeddings.search import nearest, search
+from pipeline.embeddings.nearest import nearest
+from pipeline.embeddings.search import search
 from pipeline.models import Embedding
 from tests.factories import CollectionFactory, InferenceResultFactory, MembershipFactory
 from tests.pipeline.rankings import by_words

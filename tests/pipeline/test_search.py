@@ -24,7 +24,8 @@ from pipeline.embeddings import backlog, encoders, file, indexing, reembedding, 
 from pipeline.embeddings import map as maps
 from pipeline.embeddings import search as search_module
 from pipeline.embeddings.duplicates import near_duplicates
-from pipeline.embeddings.search import MEANING, WORDS, SearchFilters, fuse, results_like, search
+from pipeline.embeddings.filters import SearchFilters
+from pipeline.embeddings.search import MEANING, WORDS, fuse, results_like, search
 from pipeline.embeddings.served import served
 from pipeline.embeddings.suggestions import suggestions
 from pipeline.models import CollectionMap, Embedding, VectorSet

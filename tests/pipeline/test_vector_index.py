@@ -15,7 +15,7 @@ from accounts.choices import Role
 from accounts.models import AuditLog
 from pipeline import tasks
 from pipeline.embeddings import index_health, indexing, vector_index
-from pipeline.embeddings import search as search_module
+from pipeline.embeddings import nearest as nearest_module
 from pipeline.embeddings.search import MEANING, search
 from pipeline.embeddings.vector_index import HNSW, IVFFLAT, Shape
 from pipeline.models import Embedding, VectorIndexHealth
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """What a process knows of the index outlives a test's transaction; few rows would be compared without it."""
-    monkeypatch.setattr(search_module, "COMPARED_SINGLY", 0)
+    monkeypatch.setattr(nearest_module, "COMPARED_SINGLY", 0)
     vector_index.ask_afresh()
     yield
     vector_index.ask_afresh()
@@ -94,15 +94,15 @@ def test_searches_use_the_index_as_it_was_built(spoken, shape):
 def test_few_rows_are_compared_one_by_one_and_found_are_the_same(spoken, monkeypatch):
     rows = Embedding.objects.all()
     vector = np.asarray(rows.first().embedding)
-    by_index = search_module.nearest(rows, vector)
-    monkeypatch.setattr(search_module, "COMPARED_SINGLY", 1000)
+    by_index = nearest_module.nearest(rows, vector)
+    monkeypatch.setattr(nearest_module, "COMPARED_SINGLY", 1000)
 
     with CaptureQueriesContext(connection) as asked:
-        singly = search_module.nearest(rows, vector)
+        singly = nearest_module.nearest(rows, vector)
 
     assert singly == by_index
     assert not any("hnsw" in query["sql"] for query in asked)
-    assert search_module.nearest(rows.filter(collection__in=[]), vector) == {}
+    assert nearest_module.nearest(rows.filter(collection__in=[]), vector) == {}
 
 
 def test_the_health_says_what_the_index_finds(spoken):

@@ -20,7 +20,8 @@ from collections_app.services import remove_membership, set_membership
 from core.problems import Problem, forbidden
 from inference.models import InferenceResult
 from inference.selectors import image_url
-from pipeline.embeddings.search import Hit, SearchFilters, search
+from pipeline.embeddings.filters import SearchFilters
+from pipeline.embeddings.search import Hit, search
 from pipeline.selectors import collection_exports, collection_runs, export_files
 from pipeline.services import start_export, start_run
 from vla_project.pages import overview_figures, selectors

@@ -13,7 +13,7 @@ from collections_app.spreadsheets import CHARACTERS_AT_MOST
 from feedback.choices import FeedbackType
 from inference.choices import Verdict
 from pipeline.choices import ExportFormat, ObjectKind, RetentionAction, SearchBy
-from pipeline.embeddings.search import FILTER_NAMES, SearchFilters
+from pipeline.embeddings.filters import FILTER_NAMES, SearchFilters
 
 # Of what a collection has by itself; models, backups and the audit trail are the whole system's.
 KINDS_WITH_RULES = (

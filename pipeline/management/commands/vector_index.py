@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from accounts import audit
 from pipeline.embeddings import index_health, index_trial, vector_index
 from pipeline.embeddings.index_trial import Outcome
+from pipeline.embeddings.models import EMBEDDING_DIMENSIONS, Embedding
 from pipeline.embeddings.vector_index import HNSW, IVFFLAT, Shape
-from pipeline.models import EMBEDDING_DIMENSIONS, Embedding
 
 
 class Command(BaseCommand):
