@@ -102,6 +102,7 @@ def measure(contender: Contender, running: Running, robots: int, seconds: float)
         raise RuntimeError(f"{contender.title} failed: {told['failures']}")
     latencies = [1000 * latency for latency in told["latencies"]]
     rate = len(latencies) / seconds
+    batches = [size for size in told["batches"] if size]
     costs = {name: after[name] - before.get(name, 0.0) for name in after} | {"load": told["cpu"]}
     return {
         "rate": round(rate, 1),
@@ -109,6 +110,10 @@ def measure(contender: Contender, running: Running, robots: int, seconds: float)
         "p95_ms": round(percentile(latencies, 95), 1),
         "p99_ms": round(percentile(latencies, 99), 1),
         "of_ceiling": round(rate / ceiling(robots), 3),
+        "mean_batch": round(len(batches) / sum(1 / size for size in batches), 1) if batches else None,
+        "accelerator_busy": round(sum(BASE_MS / size + PER_SAMPLE_MS for size in batches) / 1000 / seconds, 3)
+        if batches
+        else None,
         "load_average": round(os.getloadavg()[0], 1),
         "cpu_ms_per_request": {
             name: round(1000 * cost / len(latencies), 3) for name, cost in costs.items() if cost > 0

@@ -4,7 +4,8 @@
 
 Speaks HTTP/1.1 and WebSocket over plain asyncio streams, with requests that were packed before the clock starts. Reads
 one API key a line from standard input, prints ``measuring`` when the clock starts, and at the end one line of JSON:
-seconds of each answer's latency, failures by their first line, and its own CPU seconds.
+seconds of each answer's latency, the size of the batch that it was in where the answer says so, failures by their first
+line, and its own CPU seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import base64
 import os
+import re
 import struct
 import sys
 import time
@@ -30,7 +32,12 @@ _TEXT, _BINARY, _PING, _PONG = 0x1, 0x2, 0x9, 0xA
 
 
 class Robot(Protocol):
-    """One connection. ``ask`` sends the n-th request and waits for its answer; returns what was wrong, or nothing."""
+    """One connection. ``ask`` sends the n-th request and waits for its answer; returns what was wrong, or nothing.
+
+    ``answer`` is the last one's bytes.
+    """
+
+    answer: bytes
 
     async def connect(self) -> None: ...
     async def ask(self, number: int) -> str: ...
@@ -45,6 +52,7 @@ class HttpRobot:
     key: str
     bodies: list[bytes]
     requests: list[bytes] = field(init=False)
+    answer: bytes = b""
 
     def __post_init__(self) -> None:
         self.requests = [
@@ -63,8 +71,8 @@ class HttpRobot:
         self.writer.write(self.requests[number % len(self.requests)])
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n", 1)[0])
-        body = await self.reader.readexactly(length)
-        return "" if head.startswith(b"HTTP/1.1 200") else body[:200].decode("utf-8", "replace")
+        self.answer = await self.reader.readexactly(length)
+        return "" if head.startswith(b"HTTP/1.1 200") else self.answer[:200].decode("utf-8", "replace")
 
 
 @dataclass
@@ -76,6 +84,7 @@ class WebSocketRobot:
     key: str
     bodies: list[bytes]
     frames: list[bytes] = field(init=False)
+    answer: bytes = b""
 
     def __post_init__(self) -> None:
         self.frames = [_frame(_BINARY, body) for body in self.bodies]
@@ -96,8 +105,8 @@ class WebSocketRobot:
 
     async def ask(self, number: int) -> str:
         self.writer.write(self.frames[number % len(self.frames)])
-        kind, payload = await self._message()
-        return "" if kind == _BINARY else payload[-200:].decode("utf-8", "replace")
+        kind, self.answer = await self._message()
+        return "" if kind == _BINARY else self.answer[-200:].decode("utf-8", "replace")
 
     async def _message(self) -> tuple[int, bytes]:
         while True:
@@ -125,10 +134,21 @@ def _frame(kind: int, payload: bytes) -> bytes:
     return bytes([0x80 | kind]) + length + bytes(4) + payload
 
 
+def batch_size(answer: bytes) -> int:
+    """How many requests shared the batch, as an answer in JSON or msgpack says; 0 where it does not."""
+    _, found, rest = answer.rpartition(b"batch_size")
+    if not found:
+        return 0
+    if rest.startswith(b'"'):
+        return int(re.split(rb"\D", rest.lstrip(b'": '), maxsplit=1)[0])
+    return rest[0]  # msgpack writes a number below 128 as itself
+
+
 async def drive(robots: list[Robot], seconds: float) -> dict[str, object]:
     """Every robot asks again as soon as it has its answer."""
     await asyncio.gather(*(robot.connect() for robot in robots))
     latencies: list[float] = []
+    batches: list[int] = []
     failures: Counter[str] = Counter()
     begin = time.perf_counter() + WARM_UP_SECONDS
     end = begin + seconds
@@ -147,6 +167,7 @@ async def drive(robots: list[Robot], seconds: float) -> dict[str, object]:
                 await asyncio.sleep(0.05)
             elif begin <= answered < end:
                 latencies.append(answered - asked)
+                batches.append(batch_size(robot.answer))
 
     loops = [asyncio.create_task(loop(robot)) for robot in robots]
     await asyncio.sleep(WARM_UP_SECONDS)
@@ -158,7 +179,7 @@ async def drive(robots: list[Robot], seconds: float) -> dict[str, object]:
     sys.stdout.write("measured\n")
     sys.stdout.flush()
     await asyncio.gather(*loops)
-    return {"latencies": latencies, "failures": failures, "cpu": cpu}
+    return {"latencies": latencies, "batches": batches, "failures": failures, "cpu": cpu}
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def main() -> None:
         sampler.join()
     rows = slopes(samples, every=options.every, rate=row["rate"])
     for told in rows:
-        say("  ".join(f"{name} {value}" for name, value in told.items()))
+        say("  ".join(f"{name} {value}" for name, value in told.items() if name != "samples_mb"))
     about = {"robots": options.robots, "seconds": options.seconds, "rate": row["rate"]}
     save("memory", {**about, "load_average": row["load_average"], "rows": rows})
 
@@ -65,6 +65,7 @@ def slopes(samples: list[dict[str, float]], *, every: float, rate: float) -> lis
                 "end_mb": round(float(values[-1]), 1),
                 "mb_an_hour": round(slope * 3600, 1),
                 "bytes_a_request": round(slope * 1e6 / rate, 1),
+                "samples_mb": [round(float(value), 1) for value in values],
             }
         )
     return rows

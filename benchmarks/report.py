@@ -53,13 +53,18 @@ def _machine(figures: dict[str, Any]) -> list[str]:
 def _inference(figures: dict[str, Any]) -> list[str]:
     rows = figures["rows"]
     lines = _table(
-        ("server", "robots", "requests/s", "of the ceiling", "p50 ms", "p95 ms", "p99 ms", "load average"),
+        (
+            *("server", "robots", "requests/s", "of the ceiling", "mean batch", "accelerator busy"),
+            *("p50 ms", "p95 ms", "p99 ms", "load average"),
+        ),
         (
             (
                 row["server"],
                 row["robots"],
                 f"{row['rate']:.0f}",
                 f"{row['of_ceiling']:.0%}",
+                "–" if row["mean_batch"] is None else row["mean_batch"],
+                "–" if row["accelerator_busy"] is None else f"{row['accelerator_busy']:.0%}",
                 row["p50_ms"],
                 row["p95_ms"],
                 row["p99_ms"],
