@@ -28,7 +28,7 @@ def publish(run: PipelineRun) -> StoredObject:
     owners: dict[str, Any] = {"kind": ObjectKind.PROCESSED, "collection": run.collection, "run": run}
     shards = list(run.shards.order_by("number"))
     spec = RecordSpec.of(run.collection, as_of=run.created_at)
-    table, summary = spreadsheet.publish(shards, folder, spec, **owners)
+    csv, summary = spreadsheet.publish(shards, folder, spec, **owners)
     quarantine = catalogue.store(folder + "quarantine.parquet", _quarantine(run), **owners)
     catalogue.verify(quarantine)
     manifest = {
@@ -55,7 +55,7 @@ def publish(run: PipelineRun) -> StoredObject:
             *(
                 {"path": name, "bytes": entry.bytes, "sha256": entry.sha256}
                 for name, entry in (
-                    (spreadsheet.NAME, table),
+                    (spreadsheet.NAME, csv),
                     ("quarantine.parquet", quarantine),
                     *_planned(folder),
                 )
