@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +30,8 @@ from django.urls import reverse
 
 from core import object_encryption
 from core.identifiers import uuid7
+
+Block = bytes | memoryview
 
 _SALT = "core.object_store"
 _DELETED_AT_ONCE = 1000  # S3's own bound
@@ -144,8 +146,11 @@ def put_file(key: str, path: Path, content_type: str | None = None) -> StoredBlo
     return StoredBlob(key, size, digest.hexdigest())
 
 
-def put_blocks(key: str, blocks: Iterable[bytes]) -> StoredBlob:
-    """Store what ``blocks`` give, one after the other, under ``key``: ``put_file`` for what is still being made."""
+def put_blocks(key: str, blocks: Iterable[Block]) -> StoredBlob:
+    """Store what ``blocks`` give, one after the other, under ``key``: ``put_file`` for what is still being made.
+
+    A block is done with when the next but one is asked for, so that all may lie in the same memory.
+    """
     storage = _storage()
     if not isinstance(storage, LocalObjectStorage) or object_encryption.is_on():
         with tempfile.NamedTemporaryFile() as whole:
@@ -154,10 +159,12 @@ def put_blocks(key: str, blocks: Iterable[bytes]) -> StoredBlob:
             return put_file(key, Path(whole.name))
     digest = hashlib.sha256()
     with storage.being_written(key) as target, ThreadPoolExecutor(1, thread_name_prefix="hash") as beside:
+        hashed: Future[None] | None = None
         for block in blocks:
-            hashed = beside.submit(digest.update, block)
+            before, hashed = hashed, beside.submit(digest.update, block)
             target.write(block)
-            hashed.result()
+            if before is not None:
+                before.result()
         size = target.tell()
     return StoredBlob(key, size, digest.hexdigest())
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
 from core import object_store
+from core.object_store import Block
 from pipeline.exports.spreadsheets import header, write_rows
 from pipeline.models import RunShard, StoredObject
 from pipeline.runs import parquet
@@ -23,13 +24,15 @@ from pipeline.storage.catalogue import CorruptObjectError
 NAME = "validated_data.csv"
 # Parts that are hashed beside each other while a CSV is read back.
 HASHED_AT_ONCE = 2
+# Memory that is new costs more than reading into it, so all of a CSV goes through the same few bytes.
+BLOCK_BYTES = 1 << 20
 
 
 class _Told(NamedTuple):
     """What a shard tells publishing: its summary, which holds the SHA-256 of its rows, and those rows."""
 
     summary: Mapping[str, Any]
-    rows: bytes
+    rows: BinaryIO
 
 
 class _Part(NamedTuple):
@@ -67,15 +70,24 @@ def publish(shards: Sequence[RunShard], folder: str, spec: RecordSpec, **owners:
 
 def _joined(
     shards: Sequence[RunShard], folder: str, summary: Summary, parts: list[_Part], torn: frozenset[int]
-) -> Iterator[bytes]:
-    """The CSV, its header and then a shard at a time. Notes each piece in ``parts``, and merges into ``summary``."""
+) -> Iterator[Block]:
+    """The CSV, its header and then a shard at a time. Notes each piece in ``parts``, and merges into ``summary``.
+
+    A block holds until the next but one is asked for.
+    """
     first = header(parquet.PROCESSED_SCHEMA.names)
     parts.append(_Part(len(first), hashlib.sha256(first).hexdigest()))
     yield first
+    block, other = (memoryview(bytearray(BLOCK_BYTES)) for _ in range(2))
     for told in _one_ahead(lambda shard: _told_by(shard, folder, summary.spec, shard.number in torn), shards):
         summary.merge(told.summary)
-        parts.append(_Part(len(told.rows), told.summary["csv_sha256"]))
-        yield told.rows
+        size = 0
+        with told.rows as rows:
+            while filled := rows.readinto(block):  # type: ignore[attr-defined]
+                yield block[:filled]
+                size += filled
+                block, other = other, block
+        parts.append(_Part(size, told.summary["csv_sha256"]))
 
 
 def _one_ahead(make: Callable[[RunShard], _Told], shards: Sequence[RunShard]) -> Iterator[_Told]:
@@ -97,50 +109,53 @@ def _told_by(shard: RunShard, folder: str, spec: RecordSpec, torn: bool) -> _Tol
     """
     if not torn and "csv_sha256" in shard.summary:
         try:
-            return _Told(shard.summary, object_store.get(folder + layout.csv_part_name(shard.number)))
+            return _Told(shard.summary, object_store.open(folder + layout.csv_part_name(shard.number)))
         except FileNotFoundError:
             pass
     table = parquet.read(folder + shard.file["path"])
     summary = Summary(spec)
     summary.add(table)
     rows = rows_of(table)
-    return _Told({**summary.as_json(), "csv_sha256": hashlib.sha256(rows).hexdigest()}, rows)
+    return _Told({**summary.as_json(), "csv_sha256": hashlib.sha256(rows).hexdigest()}, io.BytesIO(rows))
 
 
-def _unlike(entry: StoredObject, parts: Iterable[_Part]) -> list[int]:
+def _unlike(entry: StoredObject, parts: Sequence[_Part]) -> list[int]:
     """Which of an object's ``parts``, by their place, do not read back as they should.
 
     Whole parts are hashed beside each other: of one object there could only be one after the other.
     """
     found: list[int] = []
-    waiting: deque[tuple[int, _Part, Future[str]]] = deque()
+    waiting: deque[tuple[int, memoryview, Future[str]]] = deque()
+    largest = max(part.bytes for part in parts)
+    idle = [memoryview(bytearray(largest)) for _ in range(HASHED_AT_ONCE + 1)]
 
     def settle() -> None:
-        place, part, digest = waiting.popleft()
-        if digest.result() != part.sha256:
+        place, buffer, digest = waiting.popleft()
+        if digest.result() != parts[place].sha256:
             found.append(place)
+        idle.append(buffer)
 
     with object_store.open(entry.key) as source, ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
-        place = -1
         for place, part in enumerate(parts):
-            waiting.append((place, part, pool.submit(_sha256, _read(source, part.bytes))))
+            buffer = idle.pop()
+            filled = _fill(buffer[: part.bytes], source)
+            waiting.append((place, buffer, pool.submit(_sha256, buffer[:filled])))
             if len(waiting) > HASHED_AT_ONCE:
                 settle()
         while waiting:
             settle()
         if source.read(1):
-            found.append(place)
+            found.append(len(parts) - 1)
     return found
 
 
-def _read(source: BinaryIO, size: int) -> bytes:
-    """``size`` bytes, or fewer where there are no more: a source may give less than it is asked for."""
-    pieces = []
-    while size and (piece := source.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+def _fill(buffer: memoryview, source: BinaryIO) -> int:
+    """Read into ``buffer`` until it is full or nothing is left: a source may give less than it is asked for."""
+    filled = 0
+    while filled < len(buffer) and (read := source.readinto(buffer[filled:])):  # type: ignore[attr-defined]
+        filled += read
+    return filled
 
 
-def _sha256(data: bytes) -> str:
+def _sha256(data: memoryview) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core import object_store
-from core.object_store import StoredBlob
+from core.object_store import Block, StoredBlob
 from pipeline.choices import ObjectKind
 from pipeline.models import StoredObject
 
@@ -34,7 +34,7 @@ def store_file(key: str, path: Path, *, kind: ObjectKind, **owners: Any) -> Stor
     return enter(object_store.put_file(key, path), kind, **owners)
 
 
-def store_blocks(key: str, blocks: Iterable[bytes], *, kind: ObjectKind, **owners: Any) -> StoredObject:
+def store_blocks(key: str, blocks: Iterable[Block], *, kind: ObjectKind, **owners: Any) -> StoredObject:
     """``store`` for what is made piece by piece, of any size."""
     return enter(object_store.put_blocks(key, blocks), kind, **owners)
 

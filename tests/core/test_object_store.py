@@ -57,6 +57,22 @@ def test_what_is_put_reads_back_with_its_digest(tmp_path: Path) -> None:
     assert object_store.get("a/b/c.bin") == object_store.get("a/d.bin") == object_store.get("a/e.bin") == data
 
 
+def test_blocks_may_share_two_pieces_of_memory(root: Path) -> None:
+    """The hash of one block runs beside the writing of the next, on the memory that its maker will fill again."""
+    memory = [memoryview(bytearray(1 << 16)) for _ in range(2)]
+    blocks = [bytes([number]) * (1 << 16) for number in range(40)]
+
+    def filled() -> Iterator[memoryview]:
+        for number, block in enumerate(blocks):
+            memory[number % 2][:] = block
+            yield memory[number % 2]
+
+    blob = object_store.put_blocks("a/b.bin", filled())
+
+    assert object_store.get("a/b.bin") == b"".join(blocks)
+    assert blob.sha256 == hashlib.sha256(b"".join(blocks)).hexdigest()
+
+
 def test_what_fails_half_way_leaves_nothing_behind_and_the_old_bytes_in_place(root: Path) -> None:
     object_store.put("half/way.bin", b"old")
 
