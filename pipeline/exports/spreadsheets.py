@@ -48,12 +48,22 @@ def cells_of(column: pa.ChunkedArray) -> pa.Array:
         return pc.strftime(array, format="%Y-%m-%dT%H:%M:%SZ")
     if pa.types.is_list(kind) and _is_numbers(kind):
         return _number_lists(array)
-    if pa.types.is_list(kind) and not len(pc.list_flatten(array)):
-        return pc.if_else(array.is_valid(), "[]", pa.scalar(None, pa.string()))
     if pa.types.is_nested(kind):
-        values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
-        return pa.array([None if value is None else orjson.dumps(value).decode() for value in values], pa.string())
+        return _json(array)
     return array
+
+
+def _json(array: pa.Array) -> pa.Array:
+    """Lists and maps as JSON; those that hold nothing, which most do not, without a look at each."""
+    kind = array.type
+    lists, empty = array, "[]"
+    if pa.types.is_map(kind):
+        lists, empty = array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))), "{}"
+    lengths = pc.list_value_length(lists)
+    some = pc.greater(lengths, 0)
+    values: list[Any] = array.filter(some).to_pylist(maps_as_pydicts="strict")
+    texts = pa.array([orjson.dumps(value).decode() for value in values], pa.string())
+    return pc.replace_with_mask(pc.if_else(pc.equal(lengths, 0), empty, pa.scalar(None, pa.string())), some, texts)
 
 
 def _is_numbers(kind: pa.DataType) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.runs.statistics import RunningStatistics
 from pipeline.stages.base import Chunks, RecordSpec, vectors
@@ -28,9 +29,10 @@ class Summary:
             return
         self._states.add(vectors(table.column("state"), len(self.spec.state_names)))
         self._actions.add(Chunks.of(table.column("actions"), len(self.spec.action_names)).rows)
-        names = zip(table.column("policy_name").to_pylist(), table.column("policy_version").to_pylist(), strict=True)
-        self._versions.update(f"{name}@{version}" for name, version in names)
-        self._annotators.update(who for who in table.column("corrected_by").to_pylist() if who)
+        versions = pc.binary_join_element_wise(table.column("policy_name"), table.column("policy_version"), "@")
+        self._versions.update(_counted(versions))
+        annotators = table.column("corrected_by").drop_null()
+        self._annotators.update(_counted(annotators.filter(pc.not_equal(annotators, ""))))
 
     def merge(self, other: Mapping[str, Any]) -> None:
         """Count what ``as_json`` told of other records. Sums of floats follow the order of the calls."""
@@ -54,3 +56,8 @@ class Summary:
             "annotators": dict(sorted(self._annotators.items())),
             "statistics": {"state": self._states.report(), "action": self._actions.report()},
         }
+
+
+def _counted(texts: pa.ChunkedArray) -> dict[str, int]:
+    counts = texts.value_counts()
+    return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
