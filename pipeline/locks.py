@@ -10,11 +10,15 @@ from django.db import connection
 
 
 @contextmanager
-def held_by_one(name: str) -> Iterator[bool]:
-    """Yield True to the one holder of the lock called ``name``, False at once to everybody else."""
+def held_by_one(name: str, *, wait: bool = False) -> Iterator[bool]:
+    """Yield True to the one holder of the lock called ``name``, False at once to everybody else.
+
+    Who is to ``wait`` gets True when it is his turn.
+    """
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
+        take = "SELECT pg_advisory_lock(%s) IS NOT NULL" if wait else "SELECT pg_try_advisory_lock(%s)"
+        cursor.execute(take, [number])
         mine = bool(cursor.fetchone()[0])
         try:
             yield mine

@@ -7,21 +7,26 @@ it: no row becomes a Python object on the way.
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-from django.contrib.postgres.fields import ArrayField
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import mogrify
 from django.db.models import BigIntegerField, BooleanField, F, Func, QuerySet, TextField, Value
 from django.db.models.functions import Cast
+from psycopg.abc import PQGen
+from psycopg.errors import error_from_result
+from psycopg.generators import fetch_many
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn
+from psycopg.waiting import Wait
 
+from collections_app.models import Episode, Robot
 from feedback.choices import FeedbackType
 from feedback.models import Feedback
 from inference.models import InferenceResult
@@ -65,8 +70,9 @@ RAW_SCHEMA = pa.schema(
     ]
 )
 _ORDER = (F("episode_id").asc(nulls_last=True), F("step").asc(nulls_last=True), F("created_at").asc(), F("id").asc())
-# Where a column of RAW_SCHEMA comes from. Those that are not here are what people said of the record, and what is kept
-# of its raw pictures.
+# Where a column of RAW_SCHEMA comes from. The others are looked up apart: what is known of the robot and the episode,
+# what people said, what is kept of raw pictures. Without a join PostgreSQL gives the rows as an index holds them, and
+# sorts next to nothing.
 _SOURCES: Mapping[str, Any] = {
     "id": F("id"),
     "request_id": F("request_id"),
@@ -75,11 +81,8 @@ _SOURCES: Mapping[str, Any] = {
         template="(extract(epoch from %(expressions)s) * 1000000)::bigint",  # exact: PostgreSQL keeps microseconds
         output_field=BigIntegerField(),
     ),
-    "robot": F("robot__name"),
+    "robot": F("robot_id"),
     "episode_id": F("episode_id"),
-    "episode": F("episode__external_id"),
-    "outcome": F("episode__outcome"),
-    "tags": Func(F("episode__tags"), function="array_to_json", output_field=TextField()),
     "step": F("step"),
     "instruction": F("instruction"),
     "state_json": Cast("input_state", TextField()),
@@ -97,7 +100,7 @@ _SOURCES: Mapping[str, Any] = {
     "batch_size": F("batch_size"),
     "images": Cast("images", TextField()),
 }
-_TYPES = {name: RAW_SCHEMA.field(name).type for name in _SOURCES} | {"created_at": pa.int64(), "tags": pa.string()}
+_TYPES = {name: RAW_SCHEMA.field(name).type for name in _SOURCES} | {"created_at": pa.int64()}
 
 
 def in_order(results: QuerySet[InferenceResult]) -> QuerySet[InferenceResult]:
@@ -112,8 +115,7 @@ def read(results: QuerySet[InferenceResult], *, as_of: datetime) -> pa.Table:
     table = copied(in_order(results).values_list(*_SOURCES.values()), _TYPES)
     columns = {name: table.column(name) for name in table.column_names}
     columns["created_at"] = columns["created_at"].cast(RAW_SCHEMA.field("created_at").type)
-    columns["outcome"] = columns["outcome"].fill_null("")
-    columns["tags"] = _parsed_lists(columns["tags"])
+    columns |= _robots_and_episodes(columns["robot"], columns["episode_id"])
     identifiers = columns["id"].to_pylist()
     answers = _answers(identifiers, as_of)
     found = [answers.get(identifier, _NO_ANSWER) for identifier in identifiers]
@@ -125,7 +127,7 @@ def read(results: QuerySet[InferenceResult], *, as_of: datetime) -> pa.Table:
 
 def _recall_purged(columns: dict[str, Any], identifiers: Sequence[str]) -> None:
     """Of records whose raw data was purged: what was remarked of the raw pictures, and the episode's published name."""
-    purged = {str(row.pk): row for row in PurgedRecord.objects.filter(_is_any_of("result_id", identifiers))}
+    purged = {str(row.pk): row for row in PurgedRecord.objects.filter(is_any_of("result_id", identifiers))}
     remarks = [purged[identifier].remarks if identifier in purged else None for identifier in identifiers]
     columns["camera_remarks"] = pa.array(remarks, RAW_SCHEMA.field("camera_remarks").type)
     if any(row.episode for row in purged.values()):
@@ -134,18 +136,18 @@ def _recall_purged(columns: dict[str, Any], identifiers: Sequence[str]) -> None:
         columns["episode"] = pa.array([new or name for new, name in zip(told, names, strict=True)], pa.string())
 
 
-def _is_any_of(field: str, identifiers: Sequence[str]) -> Func:
+def is_any_of(field: str, identifiers: Iterable[str]) -> Func:
     """A condition with one array, where "IN" would have a placeholder for each of ten thousand ids."""
     return Func(
         F(field),
-        Value(identifiers, ArrayField(TextField())),
+        Value("{" + ",".join(identifiers) + "}"),
         template="%(expressions)s::uuid[])",
         arg_joiner=" = ANY(",
         output_field=BooleanField(),
     )
 
 
-def copied(rows: QuerySet[InferenceResult, Any], types: Mapping[str, pa.DataType]) -> pa.Table:
+def copied(rows: QuerySet[Any, Any], types: Mapping[str, pa.DataType]) -> pa.Table:
     """What a ``values_list`` selects, in columns of one chunk each, named and typed by ``types`` in its order.
 
     Several of the server's processes may work on a COPY, which they may not on what a cursor reads.
@@ -155,13 +157,13 @@ def copied(rows: QuerySet[InferenceResult, Any], types: Mapping[str, pa.DataType
         connection.cursor() as cursor,
         connection.wrap_database_errors,
         # Composed here: with DEBUG, Django's cursor copies without parameters only.
-        cursor.copy(mogrify(f"COPY ({sql}) TO STDOUT (FORMAT csv)", parameters, connection)) as copy,
+        cursor.copy(mogrify(f"COPY ({sql}) TO STDOUT (FORMAT csv)", parameters, connection)),
     ):
-        data = b"".join(copy)
+        data = connection.connection.wait(_drained(connection.connection.pgconn))
     if not data:
         return pa.schema(types).empty_table()
     return pa_csv.read_csv(
-        io.BytesIO(data),
+        pa.BufferReader(data),
         # One block, one thread: other cores have their own workers.
         read_options=pa_csv.ReadOptions(column_names=list(types), use_threads=False, block_size=len(data)),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
@@ -172,11 +174,45 @@ def copied(rows: QuerySet[InferenceResult, Any], types: Mapping[str, pa.DataType
     ).combine_chunks()
 
 
-def _parsed_lists(texts: pa.ChunkedArray) -> pa.Array:
-    """JSON lists of texts; they are few and repeat with their episode. Null is an empty one."""
-    encoded = one_array(texts.fill_null("[]")).dictionary_encode()
-    lists = pa.array([orjson.loads(text) for text in encoded.dictionary.to_pylist()], pa.list_(pa.string()))
-    return lists.take(encoded.indices)
+def _drained(connected: PGconn) -> PQGen[bytearray]:
+    """All that a COPY gives, in one wait and one piece: psycopg's ``Copy`` waits for each row, longer than a row takes.
+
+    Raises what made the server stop.
+    """
+    data = bytearray()
+    while True:
+        size, row = connected.get_copy_data(1)
+        if size > 0:
+            data += row
+        elif size < 0:
+            break
+        else:
+            while not (yield Wait.R):
+                pass
+            connected.consume_input()
+    for result in (yield from fetch_many(connected)):
+        if result.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(result)
+    return data
+
+
+def _robots_and_episodes(robots: pa.ChunkedArray, episodes: pa.ChunkedArray) -> dict[str, pa.Array]:
+    """The robot's name, and what is known of the episode, for each record's ids; a null id has null and no tags."""
+    names = Robot.objects.filter(pk__in=robots.unique().drop_null().to_pylist()).values_list("pk", "name")
+    known = Episode.objects.filter(pk__in=episodes.unique().drop_null().to_pylist())
+    told = {str(row["pk"]): row for row in known.values("pk", "external_id", "outcome", "tags")}
+    return {
+        "robot": _looked_up(robots, {str(pk): name for pk, name in names}, None, "robot"),
+        "episode": _looked_up(episodes, {pk: row["external_id"] for pk, row in told.items()}, None, "episode"),
+        "outcome": _looked_up(episodes, {pk: row["outcome"] for pk, row in told.items()}, "", "outcome"),
+        "tags": _looked_up(episodes, {pk: row["tags"] for pk, row in told.items()}, [], "tags"),
+    }
+
+
+def _looked_up(identifiers: pa.ChunkedArray, values: Mapping[str, Any], unknown: Any, column: str) -> pa.Array:
+    encoded = one_array(identifiers).dictionary_encode(null_encoding="encode")
+    found = [values.get(identifier, unknown) for identifier in encoded.dictionary.to_pylist()]
+    return pa.array(found, RAW_SCHEMA.field(column).type).take(encoded.indices)
 
 
 _NO_ANSWER: Mapping[str, Any] = {
@@ -192,7 +228,7 @@ _NO_ANSWER: Mapping[str, Any] = {
 
 def _answers(results: Sequence[str], as_of: datetime) -> dict[str, dict[str, Any]]:
     """What people said of each result by ``as_of``: the newest accepted correction, the mean rating, the comments."""
-    given = Feedback.objects.filter(_is_any_of("inference_result_id", results), created_at__lte=as_of)
+    given = Feedback.objects.filter(is_any_of("inference_result_id", results), created_at__lte=as_of)
     known: dict[str, list[Feedback]] = defaultdict(list)
     for feedback in given.usable().with_final_actions().order_by("created_at", "id"):
         known[str(feedback.inference_result_id)].append(feedback)

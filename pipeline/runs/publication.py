@@ -11,11 +11,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from django.conf import settings
+from django.db.models import Count
 
+from pipeline import records
 from pipeline.choices import ObjectKind
 from pipeline.models import PipelineRun, StoredObject
 from pipeline.runs import parquet, spreadsheet
-from pipeline.runs.planning import LOAD_NAME, REFERENCE_NAME
+from pipeline.runs.preparation import LOAD_NAME, REFERENCE_NAME
 from pipeline.stages.base import RecordSpec
 from pipeline.storage import catalogue, layout
 
@@ -31,6 +33,7 @@ def publish(run: PipelineRun) -> StoredObject:
     csv, summary = spreadsheet.publish(shards, folder, spec, **owners)
     quarantine = catalogue.store(folder + "quarantine.parquet", _quarantine(run), **owners)
     catalogue.verify(quarantine)
+    reasons = run.quarantined.values_list("reason")
     manifest = {
         "run": str(run.pk),
         "collection": run.collection.slug,
@@ -43,7 +46,7 @@ def publish(run: PipelineRun) -> StoredObject:
             "written": sum(shard.file["records"] for shard in shards),
             "quarantined": run.quarantined.values("inference_result").distinct().count(),
         },
-        "quarantine_reasons": dict(Counter(run.quarantined.order_by("reason").values_list("reason", flat=True))),
+        "quarantine_reasons": dict(reasons.annotate(records=Count("pk")).order_by("reason")),
         "personal_data_replaced": _sum(shards, "anonymise"),
         "quality_remarks": _sum(shards, "validate") | _sum(shards, "images"),
         "anomalous": _sum(shards, "anomalies").get("anomalous", 0),
@@ -57,7 +60,7 @@ def publish(run: PipelineRun) -> StoredObject:
                 for name, entry in (
                     (spreadsheet.NAME, csv),
                     ("quarantine.parquet", quarantine),
-                    *_planned(folder),
+                    *_prepared(folder),
                 )
             ),
         ],
@@ -75,20 +78,17 @@ def _sum(shards: list[Any], stage: str) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _planned(folder: str) -> Iterator[tuple[str, StoredObject]]:
-    """What planning stored, as far as there is any: a run without records has no reference."""
+def _prepared(folder: str) -> Iterator[tuple[str, StoredObject]]:
+    """What was made for all shards; a run without records has none."""
     for name in (LOAD_NAME, REFERENCE_NAME):
         for entry in StoredObject.objects.filter(key=folder + name):
             yield name, entry
 
 
 def _quarantine(run: PipelineRun) -> bytes:
-    rows = run.quarantined.order_by("inference_result_id", "stage", "reason").values_list(
-        "inference_result_id", "stage", "reason", "detail"
-    )
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
-    columns[0] = [str(identifier) for identifier in columns[0]]
-    schema = pa.schema([(name, pa.string()) for name in ("result_id", "stage", "reason", "detail")])
+    names = ("inference_result_id", "stage", "reason", "detail")
+    rows = run.quarantined.order_by(*names[:3]).values_list(*names)
+    table = records.copied(rows, dict.fromkeys(("result_id", *names[1:]), pa.string()))
     sink = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=schema), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

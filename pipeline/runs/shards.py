@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from django.db import transaction
 from django.db.models import F
 
+from core import garbage
 from core.personal_data.presidio import detect
 from pipeline import records
 from pipeline.choices import JobState, ObjectKind
@@ -18,7 +19,7 @@ from pipeline.choices import Stage as StageName
 from pipeline.embeddings import indexing
 from pipeline.models import PipelineRun, QuarantinedRecord, RunShard
 from pipeline.pseudonyms import Pseudonyms
-from pipeline.runs import parquet, planning, progress, selection, spreadsheet
+from pipeline.runs import parquet, preparation, progress, selection, spreadsheet
 from pipeline.runs.summary import Summary
 from pipeline.stages.anomalies import DetectAnomalies
 from pipeline.stages.anonymise import Anonymise
@@ -33,6 +34,7 @@ class LostRecordsError(Exception):
     """A written file does not hold the records that were given to it."""
 
 
+@garbage.held_off()
 def process(shard: RunShard) -> None:
     """Work off ``shard``. Safe to do twice, also at the same time: names and bytes are the same.
 
@@ -69,14 +71,14 @@ def process(shard: RunShard) -> None:
 def stages(run: PipelineRun) -> list[Stage]:
     """The run's graph of pure stages, in order."""
     spec = RecordSpec.of(run.collection, as_of=run.created_at)
-    folder = layout.run_folder(run.collection.slug, run.pk)
+    reference, load = preparation.known_of_all(run)
     checks: list[Stage] = [CheckImages(spec, raw.fetch)] if run.options.get("check_images", True) else []
     return [
         Validate(spec),
         *checks,
-        DetectAnomalies(spec, planning.reference(folder)),
+        DetectAnomalies(spec, reference),
         Anonymise(Pseudonyms.of(run.collection_id), detect),
-        AddFeatures(spec, planning.load(folder)),
+        AddFeatures(spec, load),
     ]
 
 

@@ -94,7 +94,7 @@ class DetectAnomalies:
     """
 
     spec: RecordSpec
-    reference: AnomalyReference | None
+    reference: AnomalyReference
     name = StageName.ANOMALIES
 
     def __call__(self, table: pa.Table) -> StageOutput:
@@ -102,7 +102,7 @@ class DetectAnomalies:
         scores: pa.Array = pa.nulls(count, pa.float64())
         anomalous = np.zeros(count, dtype=bool)
         reasons: list[list[str]] = [[] for _ in range(count)]
-        if self.reference is not None and len(self.reference.sample) >= MIN_REFERENCE and count:
+        if len(self.reference.sample) >= MIN_REFERENCE and count:
             names = feature_names(self.spec)
             features = feature_matrix(table, self.spec)
             z = (features - self.reference.center) / self.reference.scale

@@ -392,7 +392,7 @@ def test_every_stage_takes_an_empty_table():
     empty = table()
     for stage in (
         Validate(SPEC),
-        DetectAnomalies(SPEC, None),
+        DetectAnomalies(SPEC, reference()),
         Anonymise(Pseudonyms(b"k" * 32), patterns.detect),
         AddFeatures(SPEC, LOAD),
     ):
