@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.results import FOLDER, say
@@ -111,28 +112,40 @@ def _memory(figures: dict[str, Any]) -> list[str]:
 
 def _pipeline(figures: dict[str, Any]) -> list[str]:
     rows = figures["rows"]
+    alone = {row["round"]: row["seconds"] for row in rows if row["workers"] == 1}
     lines = _table(
-        ("workers", "written", "quarantined", "seconds", "records/s", "times one worker", "MB before", "peak MB"),
+        ("round", "workers", "written", "refused", "seconds", "records/s", "times one worker", "MB before", "peak MB"),
         (
             (
+                row["round"],
                 row["workers"],
                 f"{row['records']:,}",
                 f"{row['quarantined']:,}",
                 row["seconds"],
                 f"{row['rate']:,}",
-                f"{rows[0]['seconds'] / row['seconds']:.2f}",
+                f"{alone[row['round']] / row['seconds']:.2f}",
                 row["idle_mb"],
                 row["peak_mb"],
             )
             for row in rows
         ),
     )
+    for workers in sorted({row["workers"] for row in rows} - {1}):
+        times = median(alone[row["round"]] / row["seconds"] for row in rows if row["workers"] == workers)
+        lines += ["", f"{workers} workers take {times:.2f} times the records of one, the median of the rounds."]
     stages = list(rows[0]["stages"])
     lines += ["", "Where the time goes, in seconds; those of the stages are summed over the workers:", ""]
     return lines + _table(
-        ("workers", "planning", "shards", "publishing", *stages),
+        ("round", "workers", "planning", "shards", "publishing", *stages),
         (
-            (row["workers"], row["planning"], row["shards"], row["publishing"], *(row["stages"][s] for s in stages))
+            (
+                row["round"],
+                row["workers"],
+                row["planning"],
+                row["shards"],
+                row["publishing"],
+                *(row["stages"][s] for s in stages),
+            )
             for row in rows
         ),
     )
