@@ -15,9 +15,7 @@ def of_run(run: PipelineRun) -> QuerySet[InferenceResult]:
 
     A record is judged and described among the others of its episode; ``wanted`` says which of them a replay writes.
     """
-    results = InferenceResult.objects.sent().filter(
-        collection=run.collection_id, created_at__gte=run.window_start, created_at__lt=run.window_end
-    )
+    results = _in_window(run, InferenceResult.objects.sent())
     if run.options.get("replay_of"):
         waiting = _waiting(run).values("inference_result")
         episodes = results.filter(pk__in=waiting, episode__isnull=False).values("episode")
@@ -44,16 +42,18 @@ def of_shard(shard: RunShard) -> QuerySet[InferenceResult]:
 def sample_of_run(run: PipelineRun, *, size: int, total: int) -> QuerySet[InferenceResult]:
     """About ``size`` of the run's ``total`` records, the same ones each time: chosen by their ids' random end.
 
-    The ids are asked for by themselves: the index of a collection's newest results has them, so that PostgreSQL reads
-    no record which is not chosen.
+    The ids are asked for by themselves: of a whole window the index of a collection's newest results has them, so that
+    PostgreSQL reads no record which is not chosen.
     """
     results = of_run(run)
     if total <= size:
         return results
-    answers = InferenceResult.objects.filter(
-        collection=run.collection_id, created_at__gte=run.window_start, created_at__lt=run.window_end
-    )
+    among = results if run.options.get("replay_of") else _in_window(run, InferenceResult.objects.all())
     id_end = Func("id", template="substr(uuid_send(%(expressions)s), 15)", output_field=BinaryField())
     threshold = (0x10000 * size // total).to_bytes(2, "big")
-    chosen = answers.order_by().annotate(id_end=id_end).filter(id_end__lt=threshold)
+    chosen = among.order_by().annotate(id_end=id_end).filter(id_end__lt=threshold)
     return results.filter(is_any_of("pk", map(str, chosen.values_list("pk", flat=True))))
+
+
+def _in_window(run: PipelineRun, results: QuerySet[InferenceResult]) -> QuerySet[InferenceResult]:
+    return results.filter(collection=run.collection_id, created_at__gte=run.window_start, created_at__lt=run.window_end)

@@ -13,8 +13,9 @@ from django.db import connection
 
 from core import object_store
 from pipeline import services
-from pipeline.models import PipelineRun, StoredObject
-from pipeline.runs import planning, preparation
+from pipeline.choices import Stage
+from pipeline.models import PipelineRun, QuarantinedRecord, StoredObject
+from pipeline.runs import planning, preparation, selection
 from pipeline.storage import layout
 from tests.factories import CollectionFactory
 from tests.pipeline.factories import make_episode
@@ -53,6 +54,24 @@ def test_the_sample_is_bounded_and_the_same_each_time(monkeypatch):
 
     assert first.equals(second)
     assert 50 < first.num_rows < 150
+
+
+@pytest.mark.django_db
+def test_a_replays_sample_is_of_its_own_episodes():
+    collection = CollectionFactory()
+    (episode, results), _ = (make_episode(collection, steps=200) for _ in range(2))
+    origin = services.start_run(collection=collection, enqueue=False)
+    QuarantinedRecord.objects.create(
+        run=origin, inference_result_id=results[0].pk, stage=Stage.VALIDATE, reason="state_malformed"
+    )
+    replay = services.replay_quarantine(run=origin, enqueue=False)
+    planning.plan(replay)
+
+    sample = selection.sample_of_run(replay, size=100, total=replay.records_in)
+
+    assert replay.records_in == 200
+    assert set(sample.values_list("episode", flat=True)) == {episode.pk}
+    assert 50 < sample.count() < 150
 
 
 @pytest.mark.django_db
