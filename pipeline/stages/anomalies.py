@@ -19,6 +19,9 @@ from pipeline.stages.base import Chunks, FloatArray, RecordSpec, StageOutput, ve
 
 # 1 / Φ⁻¹(3/4): makes the median absolute deviation a standard deviation of normal data (Rousseeuw and Croux, 1993).
 MAD_TO_SIGMA = 1.4826
+# Φ⁻¹(0.95): the same of the distance between the quantiles that leave this share of the records on either side.
+TAIL = 0.05
+TAIL_TO_SIGMA = 1 / (2 * 1.6449)
 Z_LIMIT = 6.0
 # Liu, Ting and Zhou (2008): scores near 0.5 are ordinary, well above are anomalies.
 FOREST_LIMIT = 0.65
@@ -40,12 +43,17 @@ class AnomalyReference:
 
     @cached_property
     def scale(self) -> FloatArray:
-        """The robust standard deviation per feature; at least a thousandth of the feature's own size, so that what
-        never varies does not make every rounding error an anomaly."""
+        """The robust standard deviation per feature, the widest of several views.
+
+        Robots rest and then move: where a feature is still most of the time, its median deviation is next to nothing,
+        and each reach would be an anomaly. So what the outer tenth of the records shows counts too. At least a
+        thousandth of the feature's own size, so that what never varies does not make every rounding error an anomaly.
+        """
         deviation = np.median(np.abs(self.sample - self.center), axis=0) * MAD_TO_SIGMA
+        low, high = np.quantile(self.sample, (TAIL, 1 - TAIL), axis=0)
         spread = self.sample.std(axis=0)
         least = np.maximum(np.abs(self.center) * 1e-3, 1e-6)
-        return np.asarray(np.maximum(np.maximum(deviation, spread * 0.1), least))
+        return np.asarray(np.max([deviation, (high - low) * TAIL_TO_SIGMA, spread * 0.1, least], axis=0))
 
     @cached_property
     def forest(self) -> Any:

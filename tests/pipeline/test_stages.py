@@ -14,7 +14,7 @@ from core.personal_data import patterns
 from pipeline.pseudonyms import Pseudonyms
 from pipeline.records import RAW_SCHEMA
 from pipeline.runs.statistics import RunningStatistics
-from pipeline.stages.anomalies import AnomalyReference, DetectAnomalies, feature_matrix
+from pipeline.stages.anomalies import Z_LIMIT, AnomalyReference, DetectAnomalies, feature_matrix
 from pipeline.stages.anonymise import Anonymise
 from pipeline.stages.base import RecordSpec
 from pipeline.stages.features import AddFeatures, QueueLoad
@@ -209,6 +209,25 @@ def test_an_outlier_is_found_and_explained():
 
     assert found.column("anomalous").to_pylist() == [True, False]
     assert found.column("anomaly_reasons").to_pylist()[0][0].startswith("state.joint_1 z=+")
+
+
+def test_a_reach_of_a_robot_that_mostly_rests_is_within_the_limit_and_a_jump_beyond_it_is_not():
+    """A sixth of the records move; by the median deviation alone every one of them would stand out."""
+    random = np.random.default_rng(2)
+    moves = np.where(np.arange(200) % 6 == 0, random.normal(0.0, 1.0, 200), random.normal(0.0, 0.001, 200))
+    made = Validate(SPEC)(table(*({"state_json": f"[{move:.6f}, 0.0]"} for move in moves))).table
+    judge = AnomalyReference(feature_matrix(made, SPEC))
+    jump = Validate(SPEC)(table({"state_json": "[9.0, 0.0]"})).table
+
+    furthest = np.abs((judge.sample - judge.center) / judge.scale).max()
+
+    assert furthest < Z_LIMIT
+    assert (
+        DetectAnomalies(SPEC, judge)(jump)
+        .table.column("anomaly_reasons")
+        .to_pylist()[0][0]
+        .startswith("state.joint_0 z=+")
+    )
 
 
 def test_anomalies_are_judged_the_same_each_time():
