@@ -144,13 +144,14 @@ class Validate:
         for span in episode_spans(kept):
             pauses = np.diff(seconds[span])
             usual = float(np.median(pauses)) if len(pauses) else 0.0
+            stride = _usual_stride(steps[span])
             for index, pause in enumerate(pauses, start=span.start + 1):
                 if pause < 0:
                     found[index].append("time_runs_backwards")
                 elif usual > 0 and pause > GAP_FACTOR * usual:
                     found[index].append("gap_in_time")
                 step, before = steps[index], steps[index - 1]
-                if step is not None and before is not None and step > before + 1:
+                if step is not None and before is not None and step >= before + 2 * stride:
                     found[index].append("steps_missing")
         for index, keys in enumerate(images):
             if keys and len(keys) != len(self.spec.cameras):
@@ -261,6 +262,13 @@ def _is_vector(value: Any) -> bool:
 
 def _is_chunk(value: Any, dimensions: int) -> bool:
     return isinstance(value, list) and all(_is_vector(row) and len(row) == dimensions for row in value)
+
+
+def _usual_stride(steps: Sequence[int | None]) -> float:
+    """How many steps of an episode usually lie between two records: as many as are carried out of a chunk."""
+    strides = np.diff(np.array([step for step in steps if step is not None], dtype=np.int64))
+    forward = strides[strides > 0]
+    return float(np.median(forward)) if len(forward) else 1.0
 
 
 def _repeats(table: pa.Table) -> Flags:

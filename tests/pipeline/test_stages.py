@@ -194,6 +194,15 @@ def test_gaps_are_remarked():
     assert not any(quality[:8])
 
 
+def test_a_robot_that_carries_out_four_steps_of_each_chunk_misses_none():
+    steps = [0, 4, 8, 12, 15, 19, 24, 32, 36]
+
+    quality = Validate(SPEC)(table(*({"step": step} for step in steps))).table.column("quality").to_pylist()
+
+    assert [step for step, remarks in zip(steps, quality, strict=True) if remarks] == [32]
+    assert quality[steps.index(32)] == ["steps_missing"]
+
+
 def reference(rows: int = 200) -> AnomalyReference:
     random = np.random.default_rng(1)
     states = random.normal(0.0, 0.1, size=(rows, 2))
