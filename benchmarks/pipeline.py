@@ -59,11 +59,13 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    workers = [int(n) for n in options.workers.split(",")]
+    if 1 not in workers:
+        parser.error("--workers needs 1: the others are compared with it")
     root = Path("var/bench").resolve()
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix="pipeline.") as folder:
         Path(folder).chmod(0o755)  # as root the servers run as somebody else
-        workers = [int(n) for n in options.workers.split(",")]
         results = _measure(Path(folder), options.records, workers, options.rounds)
     save("pipeline", results)
 

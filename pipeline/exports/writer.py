@@ -19,7 +19,7 @@ from accounts import audit
 from core.personal_data.presidio import detect
 from feedback.webhooks import services as webhooks
 from feedback.webhooks.choices import WebhookEvent
-from pipeline import queue_load, records
+from pipeline import origins, queue_load, records
 from pipeline.choices import ExportFormat as FormatName
 from pipeline.choices import JobState, ObjectKind
 from pipeline.exports.base import EXPORT_SCHEMA, ExportFormat
@@ -182,9 +182,8 @@ class _Summary:
     def add(self, table: Any, read: int) -> None:
         self.read += read
         self.records += table.num_rows
-        names = zip(table.column("policy_name").to_pylist(), table.column("policy_version").to_pylist(), strict=True)
-        self.versions.update(f"{name}@{version}" for name, version in names)
-        self.annotators.update(who for who in table.column("corrected_by").to_pylist() if who)
+        self.versions.update(origins.policy_versions(table))
+        self.annotators.update(origins.annotators(table))
 
 
 def _beat(export: Export, told: Progress, progress: float) -> None:

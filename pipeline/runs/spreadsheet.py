@@ -83,7 +83,7 @@ def _joined(
         summary.merge(told.summary)
         size = 0
         with told.rows as rows:
-            while filled := rows.readinto(block):  # type: ignore[attr-defined]
+            while filled := _fill(block, rows):
                 yield block[:filled]
                 size += filled
                 block, other = other, block

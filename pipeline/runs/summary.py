@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pipeline import origins
 from pipeline.runs.statistics import RunningStatistics
 from pipeline.stages.base import Chunks, RecordSpec, vectors
 
@@ -29,10 +29,8 @@ class Summary:
             return
         self._states.add(vectors(table.column("state"), len(self.spec.state_names)))
         self._actions.add(Chunks.of(table.column("actions"), len(self.spec.action_names)).rows)
-        versions = pc.binary_join_element_wise(table.column("policy_name"), table.column("policy_version"), "@")
-        self._versions.update(_counted(versions))
-        annotators = table.column("corrected_by").drop_null()
-        self._annotators.update(_counted(annotators.filter(pc.not_equal(annotators, ""))))
+        self._versions.update(origins.policy_versions(table))
+        self._annotators.update(origins.annotators(table))
 
     def merge(self, other: Mapping[str, Any]) -> None:
         """Count what ``as_json`` told of other records. Sums of floats follow the order of the calls."""
@@ -56,8 +54,3 @@ class Summary:
             "annotators": dict(sorted(self._annotators.items())),
             "statistics": {"state": self._states.report(), "action": self._actions.report()},
         }
-
-
-def _counted(texts: pa.ChunkedArray) -> dict[str, int]:
-    counts = texts.value_counts()
-    return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
